@@ -1,0 +1,54 @@
+# Everything a newcomer needs: `make run` and `make test`.
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+BIN := .venv/bin
+
+.PHONY: run test check lock clean
+
+run: .venv/run.done
+	@$(BIN)/python manage.py migrate --verbosity 0
+	@$(BIN)/python manage.py prepare_demo --host $(HOST) --port $(PORT)
+	@exec $(BIN)/python manage.py serve --bind $(HOST) --port $(PORT) \
+		--background demo.feed.publish_host_metrics
+
+test: .venv/dev.done browser
+	$(BIN)/pytest
+
+check: .venv/dev.done
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+
+# Write the exact versions of everything that the ranges allow today.
+lock: .venv/dev.done
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --upgrade --no-header --python-version 3.11 requirements.in --output-file requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --upgrade --no-header --python-version 3.11 requirements-dev.in --output-file requirements-dev.txt
+
+# The tests open the page in Chromium, which no Python package brings along.
+.PHONY: browser
+browser:
+	@command -v chromium >/dev/null || { \
+		echo "Chromium is missing; installing Debian's package"; \
+		SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq chromium >/dev/null; }
+
+.venv/python.done:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/run.done: .venv/python.done requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/dev.done: .venv/python.done requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ .venv/run.done
+
+clean:
+	rm -rf .venv var .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

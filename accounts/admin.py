@@ -1,0 +1,47 @@
+"""Users and their sign-ins in the admin."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from accounts.models import SignIn, User
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
+    """Django's own, which saves a new password and a deactivation through `User.save`."""
+
+    def get_deleted_objects(
+        self, objs: QuerySet[User] | Sequence[User], request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[str]]:
+        """Sign-ins go with their user, although nobody may delete one by itself."""
+        deleted, counts, lacking, protected = super().get_deleted_objects(objs, request)
+        lacking.discard(str(SignIn._meta.verbose_name))
+        return deleted, counts, lacking, protected
+
+
+@admin.register(SignIn)
+class SignInAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """To look at only."""
+
+    list_display = ("sid", "user", "created_at", "revoked_at")
+    list_filter = (("revoked_at", admin.EmptyFieldListFilter),)
+    list_select_related = ("user",)
+    search_fields = ("=sid", "user__username")
+    date_hierarchy = "created_at"
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Signing in makes one."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: SignIn | None = None) -> bool:
+        """It is a record."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: SignIn | None = None) -> bool:
+        """It goes with its user."""
+        return False

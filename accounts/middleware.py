@@ -1,0 +1,95 @@
+"""Who opens a WebSocket: reads the credential of a handshake and hides it from all after.
+
+The credential in the first message is the consumer's to read; it is given the means.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser
+
+from accounts.asgi_types import ASGIApp, Receive, Scope, Send
+from accounts.bearer import parse_bearer
+from accounts.validation import avalidate_access_token
+from realtime import Identity, errors
+
+BEARER_SUBPROTOCOL = "realtime.bearer."
+
+_AUTHORIZATION = b"authorization"
+_SUBPROTOCOL = b"sec-websocket-protocol"
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class TokenMiddleware:
+    """Puts four keys into a WebSocket's scope, and takes the credential out of it.
+
+    - `user`: the User, or AnonymousUser
+    - `identity`: the Identity, or None where no good credential came
+    - `auth_error`: the InvalidToken or TokenExpired that the credential gave, or None
+    - `authenticate`: an async function, token → Identity, for a credential that comes later
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Never refuses: how to close, and with which code, is the consumer's business."""
+        if scope["type"] != "websocket":
+            await self.app(scope, receive, send)
+            return
+        identity: Identity | None = None
+        auth_error: errors.CodedError | None = None
+        try:
+            token = find_token(headers=scope["headers"], subprotocols=scope["subprotocols"])
+            if token is not None:
+                identity = await avalidate_access_token(token)
+        except errors.InvalidToken as error:
+            auth_error = error
+        await self.app(
+            {
+                **without_credentials(scope),
+                "user": AnonymousUser() if identity is None else identity.user,
+                "identity": identity,
+                "auth_error": auth_error,
+                "authenticate": avalidate_access_token,
+            },
+            receive,
+            send,
+        )
+
+
+def find_token(*, headers: Headers, subprotocols: Iterable[str]) -> str | None:
+    """The first credential, None where there is none; InvalidToken for a malformed one."""
+    authorization = [value for name, value in headers if name == _AUTHORIZATION]
+    if authorization:
+        # Two such headers are joined to one that is malformed.
+        return parse_bearer(b", ".join(authorization))
+    for subprotocol in subprotocols:
+        if subprotocol.startswith(BEARER_SUBPROTOCOL):
+            token = subprotocol.removeprefix(BEARER_SUBPROTOCOL)
+            if not token:
+                raise errors.InvalidToken(
+                    f"Offer the subprotocol as: {BEARER_SUBPROTOCOL}<access token>."
+                )
+            return token
+    return None
+
+
+def without_credentials(scope: Scope) -> dict[str, Any]:
+    """A copy of the scope whose headers and subprotocols hold no credential."""
+    subprotocols = [s for s in scope["subprotocols"] if not s.startswith(BEARER_SUBPROTOCOL)]
+    return {**scope, "subprotocols": subprotocols, "headers": _clean_headers(scope["headers"])}
+
+
+def _clean_headers(headers: Headers) -> list[tuple[bytes, bytes]]:
+    clean: list[tuple[bytes, bytes]] = []
+    for name, value in headers:
+        if name == _SUBPROTOCOL:
+            offered = [part.strip() for part in value.split(b",")]
+            kept = [part for part in offered if not part.startswith(BEARER_SUBPROTOCOL.encode())]
+            if kept:
+                clean.append((name, b", ".join(kept)))
+        elif name != _AUTHORIZATION:
+            clean.append((name, value))
+    return clean

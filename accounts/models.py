@@ -1,0 +1,72 @@
+"""Users, and the sign-ins that their tokens descend from."""
+
+from typing import Any
+from uuid import uuid4
+
+from django.contrib.auth.hashers import is_password_usable
+from django.contrib.auth.models import AbstractUser
+from django.db import models, transaction
+
+from accounts.live_sessions import end_live_sessions
+
+# Saving one of these can end every token of the user.
+_TOKEN_ENDING_FIELDS = frozenset({"password", "is_active"})
+
+
+class User(AbstractUser):
+    """A user; `token_version` is the `ver` that a token must carry to be accepted."""
+
+    token_version = models.PositiveIntegerField(default=0, editable=False)
+
+    # AbstractBaseUser's own: what set_password() was given, until it is saved.
+    _password: str | None
+
+    def save(self, **kwargs: Any) -> None:
+        """Save; a new password or a deactivation ends all tokens and live sessions.
+
+        It raises `token_version` in the same transaction. `QuerySet.update()` passes this by.
+        """
+        written = kwargs.get("update_fields")
+        touched = _TOKEN_ENDING_FIELDS if written is None else _TOKEN_ENDING_FIELDS & {*written}
+        if self._state.adding or not touched:
+            super().save(**kwargs)
+            return
+        with transaction.atomic():
+            # Locked, and read anew: an instance that was loaded earlier must not lower the version.
+            stored = User.objects.select_for_update().filter(pk=self.pk).first()
+            if stored is not None:
+                self.token_version = stored.token_version
+                if self._ends_tokens(stored=stored, touched=touched):
+                    self.token_version += 1
+                    end_live_sessions(user=self.pk)
+                if written is not None:
+                    kwargs["update_fields"] = {*written, "token_version"}
+            super().save(**kwargs)
+
+    def _ends_tokens(self, *, stored: "User", touched: frozenset[str]) -> bool:
+        if "is_active" in touched and stored.is_active and not self.is_active:
+            return True
+        if "password" not in touched or stored.password == self.password:
+            return False
+        # How Django itself stores the same password under a newer hash after a sign-in
+        # (AbstractBaseUser.check_password): this field alone, and no raw password kept.
+        hash_upgrade = (
+            touched == {"password"} and self._password is None and is_password_usable(self.password)
+        )
+        return not hash_upgrade
+
+
+class SignIn(models.Model):
+    """One sign-in with a password: the tokens that descend from it end with it."""
+
+    sid = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="sign_ins")
+    created_at = models.DateTimeField(auto_now_add=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, db_index=True)
+
+    class Meta:
+        verbose_name = "sign-in"
+        ordering = ("-created_at",)
+
+    def __str__(self) -> str:
+        return str(self.sid)

@@ -1,0 +1,91 @@
+"""The token endpoints: section 9 of the protocol."""
+
+from dataclasses import asdict
+from typing import Any
+
+from django.contrib.auth import authenticate
+from rest_framework import status
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import Serializer
+from rest_framework.throttling import ScopedRateThrottle
+from rest_framework.views import APIView
+
+from accounts.authentication import bad_tokens_as_401
+from accounts.bearer import CHALLENGE
+from accounts.models import User
+from accounts.serializers import RefreshSerializer, SignInSerializer, VerifySerializer
+from accounts.tokens import issue_tokens, revoke_refresh_token, rotate_refresh_token
+from accounts.validation import validate_access_token
+from realtime import errors
+
+
+class TokenView(APIView):
+    """What the four have in common: the body is the credential, and calls are throttled."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    throttle_classes = (ScopedRateThrottle,)
+    throttle_scope = "token"
+    serializer_class: type[Serializer[Any]] = RefreshSerializer
+
+    def get_authenticate_header(self, request: Request) -> str:
+        """Without one, REST framework would make each 401 a 403."""
+        return CHALLENGE
+
+    def read_body(self) -> dict[str, Any]:
+        """The validated body; raises ValidationError (400)."""
+        serializer = self.serializer_class(data=self.request.data)
+        serializer.is_valid(raise_exception=True)
+        return dict(serializer.validated_data)
+
+
+class ObtainView(TokenView):
+    """POST `username`, `password` → `access`, `refresh`."""
+
+    throttle_scope = "sign_in"
+    serializer_class = SignInSerializer
+
+    def post(self, request: Request) -> Response:
+        """Sign in."""
+        # Takes as long for an unknown user as for a wrong password.
+        user = authenticate(request, **self.read_body())
+        if not isinstance(user, User):
+            raise AuthenticationFailed(
+                "The username or the password is wrong.",
+                code=errors.ErrorCode.AUTHENTICATION_REQUIRED,
+            )
+        return Response(asdict(issue_tokens(user)))
+
+
+class RefreshView(TokenView):
+    """POST `refresh` → `access` and the next `refresh`; the given one is spent."""
+
+    def post(self, request: Request) -> Response:
+        """Rotate."""
+        with bad_tokens_as_401():
+            return Response(asdict(rotate_refresh_token(self.read_body()["refresh"])))
+
+
+class VerifyView(TokenView):
+    """POST `token`, an access token → 200 `{}` where the server would take it."""
+
+    serializer_class = VerifySerializer
+
+    def post(self, request: Request) -> Response:
+        """Verify."""
+        with bad_tokens_as_401():
+            validate_access_token(self.read_body()["token"])
+        return Response({})
+
+
+class RevokeView(TokenView):
+    """POST `refresh` → 204: its sign-in, with all its tokens and live sessions, is over."""
+
+    def post(self, request: Request) -> Response:
+        """Sign out."""
+        with bad_tokens_as_401():
+            revoke_refresh_token(self.read_body()["refresh"])
+        return Response(status=status.HTTP_204_NO_CONTENT)

@@ -1,0 +1,16 @@
+"""Log lines for people: the message, then its structured fields as key=value."""
+
+import logging
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class TextFormatter(logging.Formatter):
+    """`12:00:01 INFO realtime.sessions session closed user=anna code=1000`."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s", "%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        fields = (f" {key}={value}" for key, value in vars(record).items() if key not in _STANDARD)
+        return super().formatMessage(record) + "".join(fields)

@@ -1,0 +1,51 @@
+"""A real-time data server for Django.
+
+    from realtime import publish
+    publish("broadcast:lobby", {"text": "hello"})
+
+The names below are all that other code needs; they load when first used, so that this package
+can be imported before Django is ready.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from realtime.control import adisconnect, disconnect
+    from realtime.core import errors
+    from realtime.core.close_codes import CloseCode
+    from realtime.core.identity import Identity
+    from realtime.core.positions import Position
+    from realtime.publishing import apublish, publish
+    from realtime.sources import array_source
+
+__all__ = [
+    "CloseCode",
+    "Identity",
+    "Position",
+    "adisconnect",
+    "apublish",
+    "array_source",
+    "disconnect",
+    "errors",
+    "publish",
+]
+
+_HOMES = {
+    "CloseCode": "realtime.core.close_codes",
+    "Identity": "realtime.core.identity",
+    "Position": "realtime.core.positions",
+    "adisconnect": "realtime.control",
+    "apublish": "realtime.publishing",
+    "array_source": "realtime.sources",
+    "disconnect": "realtime.control",
+    "publish": "realtime.publishing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return import_module("realtime.core.errors")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

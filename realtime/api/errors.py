@@ -1,0 +1,66 @@
+"""Errors of the REST API: always `{"code", "detail"}`, with the codes of the wire protocol."""
+
+from http import HTTPStatus
+from typing import Any
+
+from rest_framework.exceptions import APIException
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+from realtime.core.errors import CodedError, ErrorCode
+
+STATUS = {
+    ErrorCode.INVALID_JSON: HTTPStatus.BAD_REQUEST,
+    ErrorCode.INVALID_MESSAGE: HTTPStatus.BAD_REQUEST,
+    ErrorCode.INVALID_ARRAY: HTTPStatus.BAD_REQUEST,
+    ErrorCode.INVALID_PARAMETER: HTTPStatus.BAD_REQUEST,
+    ErrorCode.MESSAGE_TOO_BIG: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    ErrorCode.RATE_LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
+    ErrorCode.PERMISSION_DENIED: HTTPStatus.FORBIDDEN,
+    ErrorCode.NOT_SUPPORTED: HTTPStatus.BAD_REQUEST,
+    ErrorCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    ErrorCode.UNKNOWN_TOPIC: HTTPStatus.NOT_FOUND,
+    ErrorCode.AUTHENTICATION_REQUIRED: HTTPStatus.UNAUTHORIZED,
+    ErrorCode.INVALID_TOKEN: HTTPStatus.UNAUTHORIZED,
+    ErrorCode.TOKEN_IN_QUERY: HTTPStatus.BAD_REQUEST,
+    ErrorCode.REJECTED: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ErrorCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    ErrorCode.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+# Codes of Django REST framework's own exceptions, in our words.
+_CODES = {
+    "parse_error": ErrorCode.INVALID_JSON,
+    "invalid": ErrorCode.INVALID_MESSAGE,
+    "required": ErrorCode.INVALID_MESSAGE,
+    "not_authenticated": ErrorCode.AUTHENTICATION_REQUIRED,
+    "authentication_failed": ErrorCode.INVALID_TOKEN,
+    "permission_denied": ErrorCode.PERMISSION_DENIED,
+    "not_found": ErrorCode.NOT_FOUND,
+    "method_not_allowed": ErrorCode.NOT_SUPPORTED,
+    "not_acceptable": ErrorCode.NOT_SUPPORTED,
+    "unsupported_media_type": ErrorCode.NOT_SUPPORTED,
+    "throttled": ErrorCode.RATE_LIMITED,
+}
+
+
+def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
+    """The answer to an exception in a view; None lets Django report a bug."""
+    if isinstance(error, CodedError):
+        return Response({"code": error.code, "detail": error.detail}, status=STATUS[error.code])
+    response = exception_handler(error, context)
+    if response is not None:
+        response.data = _describe(error)
+    return response
+
+
+def _describe(error: Exception) -> dict[str, str]:
+    if not isinstance(error, APIException):  # Django's Http404 and PermissionDenied
+        code = "not_found" if "404" in type(error).__name__ else "permission_denied"
+        return {"code": _CODES[code], "detail": str(error) or code.replace("_", " ")}
+    if isinstance(error.detail, dict):  # a serializer's: say which field
+        field, messages = next(iter(error.detail.items()))
+        text = str(messages[0] if isinstance(messages, list) else messages)
+        return {"code": ErrorCode.INVALID_MESSAGE, "detail": f"{field}: {text}"}
+    code = str(error.get_codes())
+    return {"code": _CODES.get(code, code), "detail": str(error.detail)}

@@ -1,0 +1,74 @@
+"""Publishing over REST."""
+
+from typing import Any
+
+import msgspec
+from rest_framework import status
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from realtime.api.parsers import BytesParser, StrictJSONParser
+from realtime.conf import Kind
+from realtime.core.entries import NPY, OCTET_STREAM
+from realtime.core.errors import AuthenticationRequired, NotSupported, PermissionDenied
+from realtime.core.messages import PublicationId, convert
+from realtime.core.topics import Topic, parse_topic
+from realtime.intake import find_namespace
+from realtime.policies import is_allowed
+from realtime.publishing import publish_for_receipt
+
+NPY_TYPE = "application/x-npy"
+
+
+class JSONPublication(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a JSON request."""
+
+    data: Any
+    id: PublicationId | None = None
+
+
+class PublicationsView(APIView):
+    """`POST {"data", "id"?}`, or an array or other bytes with their content type."""
+
+    parser_classes = (StrictJSONParser, BytesParser)
+    permission_classes = (AllowAny,)  # the namespace's policy decides
+
+    def post(self, request: Request, topic: str) -> Response:
+        """Publish: 201 with the publication's position."""
+        parsed = parse_topic(topic)
+        user = request.user if request.user.is_authenticated else None
+        namespace = find_namespace(parsed)
+        if not is_allowed(namespace.publish, user):
+            if user is None:
+                raise AuthenticationRequired("send Authorization: Bearer <access token>")
+            raise PermissionDenied(f"you may not publish to {topic}")
+        if isinstance(request.data, bytes):
+            return self._publish(
+                parsed, request.data, user=user, format=self._find_format(request, namespace.kind)
+            )
+        if namespace.kind is Kind.BINARY:
+            raise NotSupported(f"send the array itself, with Content-Type: {NPY_TYPE}")
+        body = convert(request.data, JSONPublication)
+        if body.id is not None and user is None:
+            raise PermissionDenied("without signing in no id can be given")
+        return self._publish(parsed, body.data, user=user, id=body.id)
+
+    def _find_format(self, request: Request, kind: Kind) -> str:
+        if kind is Kind.BROADCAST:
+            raise NotSupported('send JSON: {"data": …} with Content-Type: application/json')
+        media_type = (request.content_type or OCTET_STREAM).partition(";")[0].strip().lower()
+        return NPY if media_type == NPY_TYPE else media_type
+
+    def _publish(self, topic: Topic, data: Any, **options: Any) -> Response:
+        receipt = publish_for_receipt(str(topic), data, **options)
+        position = receipt.position
+        return Response(
+            {
+                "offset": position.offset if position else None,
+                "epoch": position.epoch if position else None,
+                "duplicate": receipt.duplicate,
+            },
+            status=status.HTTP_201_CREATED,
+        )

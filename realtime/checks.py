@@ -1,0 +1,114 @@
+"""System checks: what is misconfigured is named before anything runs, with the mend."""
+
+from typing import Any
+
+from channels.layers import InMemoryChannelLayer, get_channel_layer
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+from redis import Redis
+from redis.exceptions import RedisError
+
+from realtime.conf import Kind, Settings, get_settings
+from realtime.core.errors import InvalidParameter
+from realtime.core.windows import parse_window
+
+REDIS_TIMEOUT = 2.0
+
+
+@register("realtime")
+def check_settings(**_: Any) -> list[CheckMessage]:
+    """`REALTIME`, its namespaces, the channel layer, and whether Redis answers."""
+    try:
+        settings = get_settings()
+    except ImproperlyConfigured as error:
+        return [
+            Error(
+                str(error),
+                hint="realtime/conf.py lists every option with its type and unit.",
+                id="realtime.E001",
+            )
+        ]
+    return [*_check_layer(settings), *_check_namespaces(settings), *_check_redis(settings)]
+
+
+def _check_layer(settings: Settings) -> list[CheckMessage]:
+    name = settings.channel_layer
+    if name not in getattr(django_settings, "CHANNEL_LAYERS", {}):
+        return [
+            Error(
+                f"CHANNEL_LAYERS has no {name!r}.",
+                hint="Add it, or name another one in REALTIME['CHANNEL_LAYER'].",
+                id="realtime.E002",
+            )
+        ]
+    is_shared = not isinstance(get_channel_layer(name), InMemoryChannelLayer)
+    if is_shared != bool(settings.redis_url):
+        return [
+            Error(
+                "The channel layer and the history have to reach equally far: one is in the "
+                "memory of this process, the other is shared.",
+                hint="Set REDIS_URL for both, or leave it away for both.",
+                id="realtime.E003",
+            )
+        ]
+    return []
+
+
+def _check_namespaces(settings: Settings) -> list[CheckMessage]:
+    problems: list[CheckMessage] = []
+    for name, namespace in settings.namespaces.items():
+        if namespace.kind is Kind.STATS and not namespace.history_size:
+            problems.append(
+                Error(
+                    f"The namespace {name!r} is of kind stats and keeps no history.",
+                    hint="Statistics are a view of the history: set history_size above 0.",
+                    id="realtime.E004",
+                )
+            )
+        try:
+            parse_window(namespace.window)
+        except InvalidParameter as error:
+            problems.append(
+                Error(
+                    f"The namespace {name!r} has a bad window: {error.detail}",
+                    hint="Write it like 100, 60s, 5m or 1h.",
+                    id="realtime.E005",
+                )
+            )
+        if namespace.processor is not None:
+            try:
+                import_string(namespace.processor)
+            except ImportError as error:
+                problems.append(
+                    Error(
+                        f"The processor of the namespace {name!r} cannot be loaded: {error}",
+                        hint="Give the dotted path of a callable (data, *, topic, user) -> data.",
+                        id="realtime.E006",
+                    )
+                )
+    return problems
+
+
+def _check_redis(settings: Settings) -> list[CheckMessage]:
+    if not settings.redis_url:
+        return []
+    client = Redis.from_url(
+        settings.redis_url, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT
+    )
+    try:
+        client.ping()
+    except RedisError as error:
+        # A warning, so that migrations and the like still run; the server refuses to start.
+        return [
+            Warning(
+                f"Redis does not answer: {error}",
+                hint="Start Redis at the address in REDIS_URL, or mend that address; without "
+                "REDIS_URL the server keeps everything in the memory of one process.",
+                id="realtime.W001",
+            )
+        ]
+    finally:
+        client.close()
+    return []

@@ -1,0 +1,205 @@
+"""The settings of this package: one frozen object, built from `REALTIME` in Django's settings.
+
+    REALTIME = {"NAMESPACES": {"ticks": {"kind": "stats"}}, "OUTBOX_BYTES": 2 * 1024 * 1024}
+
+Each scalar can also be set by the environment, as `REALTIME_OUTBOX_BYTES=2097152`.
+Unknown keys and values of the wrong type are refused at start.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from functools import lru_cache
+from typing import Annotated, Any
+
+import msgspec
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from msgspec import Meta, Struct
+
+from realtime.core.topics import is_namespace
+
+MIB = 1024 * 1024
+
+AtLeastZero = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class Kind(StrEnum):
+    """What a namespace's topics carry."""
+
+    BROADCAST = "broadcast"
+    STATS = "stats"
+    BINARY = "binary"
+
+
+class Format(StrEnum):
+    """What a binary namespace accepts: one numpy array, or any bytes."""
+
+    NPY = "npy"
+    ANY = "any"
+
+
+class Policy(StrEnum):
+    """Who may subscribe or publish."""
+
+    ANYONE = "anyone"
+    AUTHENTICATED = "authenticated"
+    STAFF = "staff"
+
+
+class Slow(StrEnum):
+    """What happens to a session whose outbox is full."""
+
+    DISCONNECT = "disconnect"
+    LATEST = "latest"
+
+
+class Namespace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The options of a family of topics.
+
+    history_size: publications kept for each topic; 0 turns history off (at most once).
+    history_bytes: bytes kept for each topic; the newest publication always stays.
+    history_ttl: seconds after the last publication until a topic's history goes.
+    window: the statistics window of a session that asks for none.
+    processor: dotted path of a callable `(data, *, topic, user) -> data`, sync or async, that
+        may change a publication before it is accepted, or refuse it by raising
+        `realtime.errors.Rejected`.
+    """
+
+    kind: Kind
+    format: Format = Format.NPY
+    subscribe: Policy = Policy.AUTHENTICATED
+    publish: Policy = Policy.AUTHENTICATED
+    history_size: AtLeastZero = 1000
+    history_bytes: Positive = 16 * MIB
+    history_ttl: Seconds = 86_400.0
+    slow: Slow = Slow.DISCONNECT
+    window: str = "100"
+    processor: str | None = None
+
+
+DEFAULT_NAMESPACES: dict[str, dict[str, Any]] = {
+    "broadcast": {"kind": "broadcast"},
+    "stats": {"kind": "stats", "history_size": 10_000, "slow": "latest"},
+    "arrays": {"kind": "binary", "format": "npy", "history_size": 32, "history_bytes": 64 * MIB},
+    "blobs": {"kind": "binary", "format": "any", "history_size": 32, "history_bytes": 64 * MIB},
+}
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="upper"):
+    """Every option with its default; times are in seconds, sizes in bytes."""
+
+    # Namespaces of the project, added to the four defaults; None removes a default one.
+    namespaces: dict[str, Namespace]
+    # The channel layer (a key of CHANNEL_LAYERS) that carries publications between processes.
+    channel_layer: str = "default"
+    # Redis for the history; empty: the history is kept in the memory of this one process.
+    redis_url: str = ""
+    # Who may use /ws/echo/.
+    echo_policy: Policy = Policy.AUTHENTICATED
+
+    # How long a session may wait with its first message, the credential.
+    authentication_timeout: Seconds = 10.0
+    # How long a session goes on after its token has expired.
+    expiry_grace: Annotated[float, Meta(ge=0)] = 25.0
+    # The WebSocket ping interval that clients are told; daphne's --ping-interval.
+    ping_interval: Seconds = 20.0
+
+    # The longest text message from a client.
+    max_text_bytes: Positive = 64 * 1024
+    # The longest publication: the sum of its chunks.
+    max_binary_bytes: Positive = 16 * MIB
+    # The longest single binary message, in either direction; stock daphne allows 1 MiB.
+    max_frame_bytes: Positive = MIB
+    # The longest array that a client may request, and the sum of those being made.
+    max_request_bytes: Positive = 64 * MIB
+    max_requests_bytes: Positive = 256 * MIB
+    # How long the next chunk of an upload may take.
+    chunk_timeout: Seconds = 30.0
+
+    # What may wait in a session's outbox behind the item being written.
+    outbox_bytes: Positive = MIB
+    # How long a socket may take no byte while something waits.
+    stall_timeout: Seconds = 10.0
+    # Publishes of one session that may wait for the history; then its reading pauses.
+    session_pending_publishes: Positive = 64
+    session_pending_bytes: Positive = MIB
+    # What one commit to the history takes at most, and what may wait for it in a process.
+    batch_publications: Positive = 256
+    batch_bytes: Positive = 256 * 1024
+    pending_publications: Positive = 65_536
+    pending_bytes: Positive = 256 * MIB
+    # The deadline of a commit, and of a read.
+    history_timeout: Seconds = 2.0
+    # All topics together, when the history is in memory.
+    memory_history_topics: Positive = 10_000
+    memory_history_bytes: Positive = 256 * MIB
+    # How long a topic's group is kept after its last local subscriber.
+    group_leave_delay: Annotated[float, Meta(ge=0)] = 30.0
+
+    # Limits on clients; 0 lifts one. Messages are counted for each user, or else address.
+    messages_per_second: AtLeastZero = 2000
+    connections_per_user: AtLeastZero = 1000
+    connections_per_address: AtLeastZero = 2000
+    handshakes_per_second: AtLeastZero = 500
+
+    # The claim of this process to be alive, and how often it is renewed.
+    lease_seconds: Seconds = 15.0
+    lease_renewal_seconds: Seconds = 5.0
+
+    def get_namespace(self, name: str) -> Namespace | None:
+        """The options of a namespace, or None where there is none of that name."""
+        return self.namespaces.get(name)
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings in force; raises ImproperlyConfigured that names what is wrong."""
+    return build_settings(getattr(django_settings, "REALTIME", {}))
+
+
+def build_settings(options: Mapping[str, Any]) -> Settings:
+    """Check `options` (keys in capitals) and add the defaults."""
+    namespaces = {**DEFAULT_NAMESPACES, **options.get("NAMESPACES", {})}
+    for name in namespaces:
+        if not is_namespace(name):
+            raise ImproperlyConfigured(
+                f"REALTIME['NAMESPACES']: {name!r} is no namespace's name: "
+                "1 to 31 of a-z, 0-9 and _, beginning with a letter"
+            )
+    kept = {name: value for name, value in namespaces.items() if value is not None}
+    try:
+        return msgspec.convert({**options, "NAMESPACES": kept}, Settings)
+    except msgspec.ValidationError as error:
+        raise ImproperlyConfigured(f"REALTIME: {error}") from error
+
+
+def read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The options that `REALTIME_<FIELD>` variables set; raises ImproperlyConfigured."""
+    fields = {
+        field.encode_name: field.type
+        for field in msgspec.structs.fields(Settings)
+        if field.name != "namespaces"
+    }
+    options = {}
+    for variable, text in environ.items():
+        if not variable.startswith("REALTIME_"):
+            continue
+        name = variable.removeprefix("REALTIME_")
+        if name not in fields:
+            raise ImproperlyConfigured(f"{variable}: there is no such setting")
+        try:
+            options[name] = msgspec.convert(text, fields[name], strict=False)
+        except msgspec.ValidationError as error:
+            raise ImproperlyConfigured(f"{variable}: {error}") from error
+    return options
+
+
+def _forget_settings(*, setting: str, **_: Any) -> None:
+    if setting == "REALTIME":
+        get_settings.cache_clear()
+
+
+setting_changed.connect(_forget_settings)

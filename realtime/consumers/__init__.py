@@ -1,0 +1,1 @@
+"""One consumer for each kind of endpoint: section 1 of the protocol."""

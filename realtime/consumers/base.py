@@ -1,0 +1,286 @@
+"""A session from its accepted socket to its end: what every endpoint shares.
+
+One task serves a session: it awaits the server's `receive` itself. Channels' own dispatch would
+add a task for each source and a hop to a thread for each message.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from typing import Any
+
+from channels.consumer import AsyncConsumer
+
+from realtime.conf import Policy
+from realtime.consumers.handshake import Refusal, shake_hands
+from realtime.core.close_codes import CloseCode
+from realtime.core.errors import (
+    MISTAKES,
+    CodedError,
+    ErrorCode,
+    InvalidToken,
+    RateLimited,
+    UnknownTopic,
+)
+from realtime.core.identity import Identity
+from realtime.core.messages import ErrorMessage, Ref, ServerMessage, encode_message
+from realtime.outbox import Outbox, frame_text
+from realtime.runtime import get_server_runtime
+from realtime.sessions import Session
+
+logger = logging.getLogger("realtime.sessions")
+
+SUBPROTOCOL = "realtime.v1"
+# More than this many errors in a minute end a session.
+MAX_MISTAKES = 20
+MAX_RATE_LIMITED = 100
+MINUTE = 60.0
+
+
+class Disconnected(Exception):
+    """The peer went away."""
+
+
+class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
+    """The life of one session. Subclasses check their path and parameters and answer messages."""
+
+    # No channel of its own: the hub has one for the whole process.
+    channel_layer_alias = "none: the hub has one channel for the whole process"
+    # Whether a credential may come in the first message, and whether errors are answered.
+    waits_for_credential = True
+    has_envelope = True
+
+    policy: Policy
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one connection."""
+        self.scope = scope
+        self._receive = receive
+        self.runtime = get_server_runtime()
+        self.settings = self.runtime.settings
+        self.loop = self.runtime.loop
+        self._task = asyncio.current_task()
+        self._expiry: asyncio.TimerHandle | None = None
+        self._mistakes: deque[float] = deque(maxlen=MAX_MISTAKES)
+        self._rate_limited: deque[float] = deque(maxlen=MAX_RATE_LIMITED)
+        self._close_code: CloseCode | None = None
+        self._is_counted = False
+        self._has_begun = False
+        self.session = Session(
+            topic=scope["path"].removeprefix("/ws/").strip("/")[:100],
+            address=str(scope["client"][0]) if scope.get("client") else "",
+            user_agent=_find_header(scope, b"user-agent"),
+            close=self.close,
+            handshake_began=scope["realtime.began"],
+        )
+        self.outbox = Outbox(
+            send,
+            limit=self.settings.outbox_bytes,
+            stall_timeout=self.settings.stall_timeout,
+            on_slow=self._end_slow,
+            on_abort=self._cut,
+        )
+        await receive()  # websocket.connect
+        chosen = SUBPROTOCOL if SUBPROTOCOL in (scope.get("subprotocols") or ()) else None
+        await send({"type": "websocket.accept", "subprotocol": chosen})
+        try:
+            await self._serve()
+        except Disconnected:
+            pass
+        finally:
+            self._end()
+
+    # For subclasses
+
+    def check_path(self) -> None:
+        """Find what the path names; raises UnknownTopic."""
+        raise UnknownTopic("there is no such endpoint")
+
+    def check_parameters(self, query: dict[str, str]) -> None:
+        """Take the query parameters; raises InvalidParameter."""
+
+    async def begin(self) -> None:
+        """Start the session: it is signed in, within its limits and allowed. Raises Refusal."""
+
+    async def handle_text(self, text: str) -> None:
+        """Answer a text message; raises CodedError."""
+
+    async def handle_bytes(self, data: bytes) -> None:
+        """Answer a binary message; raises CodedError."""
+
+    async def handle_flood(self, wait: float) -> None:
+        """A message is over the limit: refuse it, or let it wait (seconds)."""
+        raise RateLimited(f"at most {self.settings.messages_per_second} messages a second")
+
+    def release(self) -> None:
+        """Let go of what `begin()` took. May be called twice, and without `begin()`."""
+
+    # For subclasses and the handshake
+
+    def send_message(self, message: ServerMessage) -> None:
+        """Queue a message for the client."""
+        self.outbox.put(frame_text(encode_message(message)))
+
+    def send_error(self, error: CodedError, ref: Ref = None) -> None:
+        """Answer with an error; too many of them end the session."""
+        if self.has_envelope:
+            self.send_message(ErrorMessage(ref=ref, code=error.code, detail=error.detail))
+        if error.code in MISTAKES and _overflows(self._mistakes):
+            self.close(CloseCode.BAD_REQUEST, "too many bad messages")
+        elif error.code is ErrorCode.RATE_LIMITED and _overflows(self._rate_limited):
+            self.close(CloseCode.RATE_LIMITED, "too many messages")
+
+    def close(self, code: CloseCode, reason: str = "") -> None:
+        """End the session after what waits for it; the first code counts."""
+        if self._close_code is None:
+            self._close_code = code
+            self.outbox.close(code, reason)
+            self.release()
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the session was told to end: nothing more is read or published."""
+        return self._close_code is not None
+
+    async def authenticate(self, token: str) -> Identity:
+        """The user of a token that came in a message; raises InvalidToken."""
+        authenticate = self.scope.get("authenticate")
+        if authenticate is None:
+            raise InvalidToken("this server takes no tokens in messages")
+        identity: Identity = await authenticate(token)
+        return identity
+
+    def set_identity(self, identity: Identity) -> None:
+        """Note who this is; the session ends when the token's time and a grace are over."""
+        self.session.identity = identity
+        self.scope["user"] = identity.user
+        if self._expiry is not None:
+            self._expiry.cancel()
+        left = identity.expires_at + self.settings.expiry_grace - time.time()
+        self._expiry = self.loop.call_later(
+            max(left, 0), self.close, CloseCode.TOKEN_EXPIRED, "token expired"
+        )
+
+    def count_connection(self) -> str | None:
+        """Count this connection; returns the limit that it is over."""
+        self._is_counted = True
+        return self.runtime.limits.open(self.session)
+
+    async def next_event(self) -> dict[str, Any]:
+        """The next message from the server; raises Disconnected."""
+        event: dict[str, Any] = await self._receive()
+        if event["type"] == "websocket.disconnect":
+            self.session.close_code = self._close_code or event.get("code") or CloseCode.NO_STATUS
+            raise Disconnected
+        return event
+
+    # The course of a session
+
+    async def _serve(self) -> None:
+        try:
+            await shake_hands(self)
+            await self.begin()
+        except Refusal as refusal:
+            if (error := refusal.error) is not None:
+                self.send_message(ErrorMessage(ref=None, code=error.code, detail=error.detail))
+            self.close(refusal.code, refusal.reason)
+        else:
+            self._has_begun = True
+            self.session.began = time.time()
+            self.runtime.recorder.note(self.session)
+            logger.info("session opened", extra=self._describe())
+        bucket = self.runtime.limits.find_bucket(self.session)
+        while True:
+            event = await self.next_event()
+            if self.is_closing:
+                continue
+            self.session.messages_in += 1
+            try:
+                if bucket is not None and not bucket.take(now := time.monotonic()):
+                    await self.handle_flood(bucket.find_wait(now))
+                await self._handle(event)
+            except CodedError as error:
+                self.send_error(error)
+
+    async def _handle(self, event: dict[str, Any]) -> None:
+        text, data = event.get("text"), event.get("bytes")
+        if text is not None:
+            self.session.bytes_in += len(text)
+            if _is_longer(text, self.settings.max_text_bytes):
+                self.close(CloseCode.MESSAGE_TOO_BIG, "text message too long")
+            else:
+                await self.handle_text(text)
+        elif data is not None:
+            self.session.bytes_in += len(data)
+            if len(data) > self.settings.max_frame_bytes:
+                self.close(CloseCode.MESSAGE_TOO_BIG, "binary message too long")
+            else:
+                await self.handle_bytes(data)
+
+    def _end_slow(self) -> None:
+        if self._close_code is None:
+            self._close_code = CloseCode.SLOW_CONSUMER
+            self.outbox.abort(CloseCode.SLOW_CONSUMER, "slow consumer")
+            self.release()
+
+    def _cut(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _end(self) -> None:
+        self.release()
+        self.outbox.discard()
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self.runtime.sessions.remove(self.session)
+        if self._is_counted:
+            self.runtime.limits.close(self.session)
+        session = self.session
+        session.ended = time.time()
+        session.close_code = session.close_code or self._close_code or CloseCode.ABNORMAL
+        session.messages_out, session.bytes_out = self.outbox.messages, self.outbox.bytes
+        if self._has_begun:
+            self.runtime.recorder.note(session)
+        logger.info(
+            "session closed" if self._has_begun else "session refused",
+            extra={
+                **self._describe(),
+                "seconds": round(session.ended - session.began, 3),
+                "messages_in": session.messages_in,
+                "bytes_in": session.bytes_in,
+                "messages_out": session.messages_out,
+                "bytes_out": session.bytes_out,
+                "code": int(session.close_code),
+            },
+        )
+
+    def _describe(self) -> dict[str, Any]:
+        session = self.session
+        return {
+            "session": session.id,
+            "topic": session.topic,
+            "user": session.username,
+            "address": session.address,
+        }
+
+
+def _overflows(times: deque[float]) -> bool:
+    """Note one more event now; whether more than `maxlen` fell into the last minute."""
+    now = time.monotonic()
+    overflows = len(times) == times.maxlen and times[0] > now - MINUTE
+    times.append(now)
+    return overflows
+
+
+def _is_longer(text: str, limit: int) -> bool:
+    """Whether the text has more than `limit` bytes in UTF-8."""
+    return len(text) > limit or (len(text) * 4 > limit and len(text.encode()) > limit)
+
+
+def _find_header(scope: Any, name: bytes) -> str:
+    for key, value in scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return ""

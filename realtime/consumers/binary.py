@@ -1,0 +1,104 @@
+"""Arrays and other bytes, published or made on request."""
+
+import asyncio
+import logging
+import time
+
+import numpy as np
+
+from realtime.conf import Format
+from realtime.consumers.uploads import UploadConsumer
+from realtime.core.entries import NPY
+from realtime.core.errors import (
+    CodedError,
+    InvalidArray,
+    InvalidMessage,
+    MessageTooBig,
+    NotSupported,
+    RateLimited,
+)
+from realtime.core.messages import AnyClientMessage, ArrayRequest, convert
+from realtime.core.npy import measure_array, write_array
+from realtime.encoding import build_binary_header, frame_binary
+from realtime.outbox import Frames
+from realtime.sources import Source, find_source
+
+logger = logging.getLogger("realtime.sources")
+
+
+class BinaryConsumer(UploadConsumer):
+    """Kind `binary`."""
+
+    _request: asyncio.Task[None] | None = None
+
+    def expand(self, fields: dict[str, object]) -> AnyClientMessage:
+        if "shape" in fields:
+            return convert(fields, ArrayRequest)
+        return super().expand(fields)
+
+    async def handle_message(self, message: AnyClientMessage) -> None:
+        if isinstance(message, ArrayRequest):
+            self._begin_request(message)
+        else:
+            await super().handle_message(message)
+
+    def release(self) -> None:
+        if self._request is not None:
+            self._request.cancel()
+        super().release()
+
+    def _begin_request(self, request: ArrayRequest) -> None:
+        if self.namespace.format is not Format.NPY:
+            raise NotSupported("this topic makes no arrays; ask on a topic of format npy")
+        source = find_source(request.source)
+        try:
+            size = measure_array(request.shape, request.dtype)
+        except InvalidArray as error:
+            raise InvalidMessage(error.detail) from error
+        if size > self.settings.max_request_bytes:
+            raise MessageTooBig(
+                f"that array takes {size} bytes; at most {self.settings.max_request_bytes}"
+            )
+        if self._request is not None:
+            raise RateLimited("one request at a time: wait for the last array")
+        if self.runtime.requested_bytes + size > self.settings.max_requests_bytes:
+            raise RateLimited("too many arrays are being made; ask again in a moment")
+        self.runtime.requested_bytes += size
+        self._request = self.runtime.run_soon(self._answer(request, source, size))
+
+    async def _answer(self, request: ArrayRequest, source: Source, size: int) -> None:
+        try:
+            frames = await asyncio.to_thread(self._make, request, source)
+            await self.outbox.drained()
+            self.outbox.put(frames)
+            await self.outbox.drained()
+        except CodedError as error:
+            self.send_error(error, request.ref)
+        finally:
+            self.runtime.requested_bytes -= size
+            self._request = None
+
+    def _make(self, request: ArrayRequest, source: Source) -> Frames:
+        """Run the source, in a thread; raises CodedError."""
+        shape, dtype = tuple(request.shape), np.dtype(request.dtype)
+        try:
+            array = source(shape, dtype)
+        except CodedError:
+            raise
+        except Exception as error:
+            logger.exception("an array source failed", extra={"source": request.source})
+            raise CodedError(f"the source {request.source!r} failed") from error
+        if array.shape != shape or array.dtype != dtype:
+            logger.error("an array source returned another array", extra={"source": request.source})
+            raise CodedError(f"the source {request.source!r} failed")
+        data = write_array(array)
+        header = build_binary_header(
+            topic=self.topic,
+            offset=None,
+            format=NPY,
+            data=data,
+            user=None,
+            time=time.time(),
+            ref=request.ref,
+        )
+        return frame_binary(header, data)

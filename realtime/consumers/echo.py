@@ -1,0 +1,32 @@
+"""Every message back, byte for byte."""
+
+import asyncio
+
+from realtime.consumers.base import SessionConsumer
+from realtime.consumers.parameters import refuse_unknown
+from realtime.outbox import frame_bytes, frame_text
+
+
+class EchoConsumer(SessionConsumer):
+    """No envelope: what comes is what goes, the empty message too."""
+
+    waits_for_credential = False
+    has_envelope = False
+
+    def check_path(self) -> None:
+        self.policy = self.settings.echo_policy
+
+    def check_parameters(self, query: dict[str, str]) -> None:
+        refuse_unknown(query, set())
+
+    async def handle_text(self, text: str) -> None:
+        self.outbox.put(frame_text(text))
+        await self.outbox.drained()  # a client that does not read is not read from
+
+    async def handle_bytes(self, data: bytes) -> None:
+        self.outbox.put(frame_bytes(data))
+        await self.outbox.drained()
+
+    async def handle_flood(self, wait: float) -> None:
+        # There is no envelope for an error; the client finds its messages slowed down instead.
+        await asyncio.sleep(wait)

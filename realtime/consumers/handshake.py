@@ -1,0 +1,127 @@
+"""The steps from an accepted socket to a session, in the order of section 2 of the protocol.
+
+The socket is accepted first and closed then, so that a browser can read the close code.
+"""
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+from realtime.consumers.parameters import read_query
+from realtime.core import strict_json
+from realtime.core.close_codes import CloseCode
+from realtime.core.errors import (
+    AuthenticationRequired,
+    CodedError,
+    InvalidParameter,
+    InvalidToken,
+    TokenExpired,
+    TokenInQuery,
+    UnknownTopic,
+)
+from realtime.core.identity import Identity
+from realtime.core.messages import Authenticate, parse_message
+from realtime.policies import is_allowed
+
+if TYPE_CHECKING:
+    from realtime.consumers.base import SessionConsumer
+
+MAX_CREDENTIAL_BYTES = 8 * 1024
+
+
+class Refusal(Exception):
+    """The session ends here: the close code, and an error message to send before it."""
+
+    def __init__(
+        self, code: CloseCode, *, error: CodedError | None = None, reason: str = ""
+    ) -> None:
+        super().__init__(code)
+        self.code = code
+        self.error = error
+        self.reason = reason
+
+
+async def shake_hands(consumer: "SessionConsumer") -> None:
+    """Check everything, sign in; raises Refusal, or Disconnected where the peer goes away."""
+    if not consumer.runtime.limits.admit_handshake():
+        raise Refusal(CloseCode.TRY_AGAIN_LATER, reason=pick_retry_after())
+    _check_request(consumer)
+    identity = await _find_identity(consumer)
+    if identity is not None:
+        consumer.set_identity(identity)
+    exceeded = consumer.count_connection()
+    if exceeded is not None:
+        raise Refusal(CloseCode.CONNECTION_LIMIT, reason=exceeded)
+    if not is_allowed(consumer.policy, consumer.session.user):
+        raise Refusal(CloseCode.PERMISSION_DENIED, reason="permission denied")
+    consumer.runtime.sessions.add(consumer.session)
+
+
+def pick_retry_after() -> str:
+    """When to come back, spread out so that not everybody does at once."""
+    return f"retry_after={random.uniform(1, 4):.2f}"  # noqa: S311 (no secret)
+
+
+def _check_request(consumer: "SessionConsumer") -> None:
+    try:
+        consumer.check_path()
+        consumer.check_parameters(read_query(consumer.scope.get("query_string", b"")))
+    except UnknownTopic as error:
+        raise Refusal(CloseCode.UNKNOWN_TOPIC, reason="unknown topic") from error
+    except TokenInQuery as error:
+        raise Refusal(CloseCode.INVALID_TOKEN, error=error, reason="token in query") from error
+    except InvalidParameter as error:
+        raise Refusal(CloseCode.BAD_REQUEST, error=error, reason="invalid parameter") from error
+
+
+async def _find_identity(consumer: "SessionConsumer") -> Identity | None:
+    error: CodedError | None = consumer.scope.get("auth_error")
+    if error is not None:
+        raise _refuse_token(error) from error
+    identity: Identity | None = consumer.scope.get("identity")
+    if identity is not None or is_allowed(consumer.policy, None):
+        return identity
+    if not consumer.waits_for_credential:
+        raise Refusal(CloseCode.AUTHENTICATION_REQUIRED, reason="authentication required")
+    try:
+        return await consumer.authenticate(await _read_credential(consumer))
+    except InvalidToken as error:
+        raise _refuse_token(error) from error
+
+
+async def _read_credential(consumer: "SessionConsumer") -> str:
+    seconds = consumer.settings.authentication_timeout
+    try:
+        async with asyncio.timeout(seconds):
+            text = (await consumer.next_event()).get("text")
+    except TimeoutError as error:
+        raise Refusal(
+            CloseCode.AUTHENTICATION_REQUIRED, reason="authentication required"
+        ) from error
+    token = _parse_credential(text)
+    if token is None:
+        raise Refusal(
+            CloseCode.AUTHENTICATION_REQUIRED,
+            error=AuthenticationRequired(
+                f'sign in first: {{"type": "authenticate", "token": "…"}} within {seconds:g} s'
+            ),
+            reason="authentication required",
+        )
+    return token
+
+
+def _parse_credential(text: str | None) -> str | None:
+    """The token of an `authenticate` message; None for anything else, however well meant."""
+    if text is None or len(text.encode()) > MAX_CREDENTIAL_BYTES:
+        return None
+    try:
+        message = parse_message(strict_json.decode_object(text))
+    except CodedError:
+        return None
+    return message.token if isinstance(message, Authenticate) else None
+
+
+def _refuse_token(error: CodedError) -> Refusal:
+    if isinstance(error, TokenExpired):
+        return Refusal(CloseCode.TOKEN_EXPIRED, reason="token expired")
+    return Refusal(CloseCode.INVALID_TOKEN, reason="invalid token")

@@ -1,0 +1,258 @@
+"""What the endpoints of all topics share: subscribe, publish, recover, refresh, ask."""
+
+import asyncio
+import time
+from functools import partial
+
+from realtime.conf import Slow
+from realtime.consumers.base import SUBPROTOCOL, SessionConsumer
+from realtime.consumers.handshake import Refusal, pick_retry_after
+from realtime.consumers.history import read_history
+from realtime.consumers.parameters import parse_parameters
+from realtime.core import strict_json
+from realtime.core.close_codes import CloseCode
+from realtime.core.entries import Entry, encode_entry
+from realtime.core.errors import (
+    CodedError,
+    InvalidParameter,
+    InvalidToken,
+    NotSupported,
+    PermissionDenied,
+    Unavailable,
+)
+from realtime.core.messages import (
+    Ack,
+    AnyClientMessage,
+    Authenticate,
+    Hello,
+    HistoryQuery,
+    Limits,
+    Ping,
+    Pong,
+    Publish,
+    Ref,
+    Refresh,
+    Refreshed,
+    Subscribed,
+    find_ref,
+    format_time,
+    parse_message,
+)
+from realtime.core.topics import build_topic
+from realtime.held_topics import HeldTopic
+from realtime.history import Item
+from realtime.intake import find_namespace, take_data
+from realtime.pipeline import Receipt
+from realtime.policies import is_allowed
+from realtime.runtime import scope_id
+from realtime.subscriptions import Start, Subscription, find_start
+
+
+class TopicConsumer(SessionConsumer):
+    """A session on one topic; subclasses add what their kind can do besides."""
+
+    _held: HeldTopic | None = None
+    _subscription: Subscription | None = None
+    _following: asyncio.Task[None] | None = None
+    _pending = 0
+    _pending_bytes = 0
+
+    def check_path(self) -> None:
+        route = self.scope["url_route"]["kwargs"]
+        self.topic = build_topic(route["namespace"], route["name"])
+        self.namespace = find_namespace(self.topic)
+        self.session.topic = str(self.topic)
+        if self.namespace.slow is Slow.LATEST:
+            self.outbox.stall_timeout = None  # what waits is bounded, and the newest is kept
+
+    def check_parameters(self, query: dict[str, str]) -> None:
+        self.parameters = parse_parameters(query, self.namespace)
+        subscribes = self.parameters.subscribes
+        self.policy = self.namespace.subscribe if subscribes else self.namespace.publish
+
+    async def begin(self) -> None:
+        self._room = asyncio.Event()
+        try:
+            start = await self._take_topic() if self.parameters.subscribes else None
+        except Unavailable as error:
+            raise Refusal(CloseCode.TRY_AGAIN_LATER, reason=pick_retry_after()) from error
+        except InvalidParameter as error:
+            raise Refusal(CloseCode.BAD_REQUEST, error=error, reason="invalid parameter") from error
+        self._send_hello()
+        if start is not None:
+            self._send_subscribed(start)
+            assert self._held is not None
+            self._subscription = self.build_subscription(self._held, start)
+            self._following = self.runtime.run_soon(self._follow(self._subscription))
+
+    async def open_topic(self, held: HeldTopic) -> None:
+        """Get ready what the kind needs before a subscription; raises CodedError."""
+
+    def build_subscription(self, held: HeldTopic, start: Start) -> Subscription:
+        """How the kind hands out publications."""
+        return Subscription(
+            held, outbox=self.outbox, start=start, interval=self.parameters.interval
+        )
+
+    def release(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
+        if self._subscription is not None:
+            self._subscription.end()
+            self._subscription = None
+        if self._held is not None:
+            self._held.release()
+            self._held = None
+
+    # Messages
+
+    async def handle_text(self, text: str) -> None:
+        fields = strict_json.decode_object(text)
+        ref = find_ref(fields)
+        try:
+            message = parse_message(fields) if "type" in fields else self.expand(fields)
+            await self.handle_message(message)
+        except CodedError as error:
+            self.send_error(error, ref)
+
+    async def handle_bytes(self, data: bytes) -> None:
+        raise NotSupported("this topic takes text messages with JSON, not binary ones")
+
+    def expand(self, fields: dict[str, object]) -> AnyClientMessage:
+        """The full form of an object without a `type`."""
+        return Publish(data=fields)
+
+    async def handle_message(self, message: AnyClientMessage) -> None:
+        """Answer one message; raises CodedError."""
+        match message:
+            case Publish():
+                self.check_may_publish(message.id)
+                user = self.session.user
+                entry = await take_data(self.topic, self.namespace, message.data, user)
+                await self.publish(entry, ref=message.ref, id=message.id)
+            case Ping():
+                self.send_message(Pong(ref=message.ref, server_time=format_time(time.time())))
+            case Refresh():
+                await self._refresh(message)
+            case HistoryQuery():
+                await self._send_history(message)
+            case Authenticate():
+                raise NotSupported("the session has begun; send a new token as refresh")
+            case _:
+                raise NotSupported(f"this topic takes no {message.__struct_config__.tag!r}")
+
+    def check_may_publish(self, id: str | None) -> None:
+        """Raise PermissionDenied where this session may not publish so."""
+        if not is_allowed(self.namespace.publish, self.session.user):
+            raise PermissionDenied(f"you may not publish to {self.topic}")
+        if id is not None and self.session.user is None:
+            raise PermissionDenied("an anonymous session cannot give an id: sign in, or drop it")
+
+    async def publish(self, entry: Entry, *, ref: Ref, id: str | None) -> None:
+        """Queue a publication; reading pauses while too many wait."""
+        item = Item(encode_entry(entry), scope_id(id, self.session.user))
+        future = self.runtime.pipeline.submit(self.topic, self.namespace, item)
+        self._pending += 1
+        self._pending_bytes += len(item.body)
+        future.add_done_callback(partial(self._acknowledge, ref, len(item.body)))
+        if (
+            self._pending >= self.settings.session_pending_publishes
+            or self._pending_bytes >= self.settings.session_pending_bytes
+        ):
+            self._room.clear()
+            await self._room.wait()
+
+    def _acknowledge(self, ref: Ref, size: int, future: "asyncio.Future[Receipt]") -> None:
+        self._pending -= 1
+        self._pending_bytes -= size
+        self._room.set()
+        if future.cancelled():
+            return
+        error = future.exception()
+        if isinstance(error, CodedError):
+            self.send_error(error, ref)
+        elif ref is not None:
+            receipt = future.result()
+            position = receipt.position
+            self.send_message(
+                Ack(
+                    ref=ref,
+                    topic=str(self.topic),
+                    offset=position.offset if position else None,
+                    epoch=position.epoch if position else None,
+                    duplicate=receipt.duplicate,
+                )
+            )
+
+    async def _refresh(self, message: Refresh) -> None:
+        if self.session.user is None:
+            raise InvalidToken("an anonymous session has no token to refresh; connect with one")
+        identity = await self.authenticate(message.token)
+        if identity.user.pk != self.session.user.pk:
+            raise InvalidToken("that token is another user's; connect anew to change the user")
+        self.set_identity(identity)
+        if not is_allowed(self.policy, identity.user):
+            self.close(CloseCode.PERMISSION_DENIED, "permission denied")
+            return
+        self.send_message(Refreshed(ref=message.ref, expires_at=format_time(identity.expires_at)))
+
+    async def _send_history(self, query: HistoryQuery) -> None:
+        if not is_allowed(self.namespace.subscribe, self.session.user):
+            raise PermissionDenied(f"you may not read {self.topic}")
+        reply = await read_history(self.runtime.history, self.topic, self.namespace, query)
+        await self.outbox.drained()
+        self.send_message(reply)
+
+    # Subscribing
+
+    async def _take_topic(self) -> Start:
+        held = await self.runtime.hub.hold(self.topic, self.namespace)
+        self._held = held
+        await self.open_topic(held)
+        if not held.keeps_history:
+            # At most once: nothing to recover, and no gap to tell about.
+            recovered = None if self.parameters.recover is None else False
+            return Start(held.position.offset, held.position, recovered)
+        return await find_start(
+            held, recover=self.parameters.recover, history=self.parameters.history
+        )
+
+    async def _follow(self, subscription: Subscription) -> None:
+        try:
+            await subscription.follow()
+        except Unavailable:
+            self.close(CloseCode.TRY_AGAIN_LATER, pick_retry_after())
+
+    def _send_hello(self) -> None:
+        identity = self.session.identity
+        self.send_message(
+            Hello(
+                session=self.session.id,
+                instance=self.runtime.instance_id,
+                user=self.session.username,
+                expires_at=format_time(identity.expires_at) if identity else None,
+                protocol=SUBPROTOCOL,
+                server_time=format_time(time.time()),
+                ping_interval=self.settings.ping_interval,
+                limits=Limits(
+                    max_text_bytes=self.settings.max_text_bytes,
+                    max_binary_bytes=self.settings.max_binary_bytes,
+                    max_frame_bytes=self.settings.max_frame_bytes,
+                ),
+            )
+        )
+
+    def _send_subscribed(self, start: Start) -> None:
+        assert self._held is not None
+        known = self._held.keeps_history
+        self.send_message(
+            Subscribed(
+                topic=str(self.topic),
+                epoch=start.cursor.epoch if known else None,
+                offset=start.top if known else None,
+                next=start.next if known else None,
+                recovered=start.recovered,
+            )
+        )
+        if start.gap is not None:
+            self.send_message(start.gap)

@@ -1,0 +1,133 @@
+"""Binary publications from a client: a lone message, or a header and its chunks.
+
+Section 5 of the protocol.
+"""
+
+import asyncio
+
+from realtime.consumers.topic import TopicConsumer
+from realtime.core.close_codes import CloseCode
+from realtime.core.errors import CodedError, InvalidArray, InvalidMessage, MessageTooBig
+from realtime.core.messages import AnyClientMessage, BinaryUpload, Ref
+from realtime.intake import check_format, take_bytes
+
+
+class Upload:
+    """The chunks that a header announced, as they come; `limit` bounds their sum in bytes.
+
+    A refused upload drops what is left of it, so that the message after it is understood.
+    """
+
+    def __init__(self, header: BinaryUpload, *, limit: int, is_refused: bool = False) -> None:
+        self.header = header
+        self.is_refused = is_refused
+        self._left = header.chunks
+        self._limit = limit
+        self._size = 0
+        self._chunks: list[bytes] = []
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the last chunk has come."""
+        return self._left == 0
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next chunk; raises MessageTooBig once, and drops the rest then."""
+        self._left -= 1
+        if self.is_refused:
+            return
+        self._size += len(chunk)
+        if self._size > self._limit:
+            self.is_refused = True
+            self._chunks.clear()
+            raise MessageTooBig(f"the chunks of a publication are at most {self._limit} bytes")
+        self._chunks.append(chunk)
+
+    def join(self) -> bytes:
+        """The whole publication; a single chunk is not copied."""
+        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+
+
+class UploadConsumer(TopicConsumer):
+    """A topic that takes binary messages."""
+
+    _upload: Upload | None = None
+    _deadline: asyncio.TimerHandle | None = None
+
+    def release(self) -> None:
+        self._end_upload()
+        super().release()
+
+    async def handle_message(self, message: AnyClientMessage) -> None:
+        if isinstance(message, BinaryUpload):
+            self._begin_upload(message)
+        else:
+            await super().handle_message(message)
+
+    async def handle_bytes(self, data: bytes) -> None:
+        upload = self._upload
+        if upload is None:
+            self.check_may_publish(None)
+            await self._publish_bytes(data, format=None, ref=None, id=None)
+            return
+        header = upload.header
+        try:
+            upload.add(data)
+            if not upload.is_complete:
+                self._set_deadline()
+                return
+            self._end_upload()
+            if not upload.is_refused:
+                await self._publish_bytes(
+                    upload.join(), format=header.format, ref=header.ref, id=header.id
+                )
+        except CodedError as error:
+            if upload.is_complete:
+                self._end_upload()
+            self.send_error(error, header.ref)
+
+    async def handle_flood(self, wait: float) -> None:
+        # A chunk that is refused alone would leave the rest without a meaning.
+        if self._upload is None:
+            await super().handle_flood(wait)
+        else:
+            await asyncio.sleep(wait)
+
+    def _begin_upload(self, header: BinaryUpload) -> None:
+        if self._upload is not None:
+            raise InvalidMessage("the chunks of the last header have not all come")
+        limit = self.settings.max_binary_bytes
+        self._set_deadline()
+        try:
+            self.check_may_publish(header.id)
+            check_format(self.namespace, header.format)
+        except CodedError:
+            self._upload = Upload(header, limit=limit, is_refused=True)
+            raise
+        self._upload = Upload(header, limit=limit)
+
+    def _set_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(self.settings.chunk_timeout, self._give_up)
+
+    def _give_up(self) -> None:
+        assert self._upload is not None
+        seconds = self.settings.chunk_timeout
+        self.send_error(
+            InvalidArray(f"the next chunk did not come within {seconds:g} s"),
+            self._upload.header.ref,
+        )
+        self.close(CloseCode.BAD_REQUEST, "upload timed out")
+
+    def _end_upload(self) -> None:
+        self._upload = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    async def _publish_bytes(
+        self, data: bytes, *, format: str | None, ref: Ref, id: str | None
+    ) -> None:
+        entry = await take_bytes(self.topic, self.namespace, data, self.session.user, format=format)
+        await self.publish(entry, ref=ref, id=id)

@@ -1,0 +1,30 @@
+"""Token buckets: how many events a second, with how many at once."""
+
+
+class TokenBucket:
+    """Refills at `rate` events a second up to `burst`; time is in seconds, from any clock."""
+
+    __slots__ = ("_burst", "_left", "_rate", "_updated")
+
+    def __init__(self, *, rate: float, burst: float, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._left = burst
+        self._updated = now
+
+    def take(self, now: float) -> bool:
+        """Take one event out; False where the bucket is empty."""
+        self._refill(now)
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+    def find_wait(self, now: float) -> float:
+        """Seconds until one event can be taken."""
+        self._refill(now)
+        return max(0.0, (1 - self._left) / self._rate)
+
+    def _refill(self, now: float) -> None:
+        self._left = min(self._burst, self._left + (now - self._updated) * self._rate)
+        self._updated = now

@@ -1,0 +1,36 @@
+"""A publication as it is stored and carried between processes: one msgpack array of bytes."""
+
+import msgspec
+
+JSON = "json"
+SAMPLES = "samples"
+NPY = "npy"
+OCTET_STREAM = "application/octet-stream"
+
+
+class Entry(msgspec.Struct, array_like=True, frozen=True):
+    """What was published, by whom, and when it was accepted.
+
+    `format` says how to read `data`: `json` (UTF-8 text), `samples` (n values, then n
+    timestamps, little-endian float64), `npy`, or a media type. `time` is in microseconds
+    since the epoch.
+    """
+
+    format: str
+    data: bytes
+    user: str | None
+    time: int
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Entry)
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """The bytes that the history keeps."""
+    return _ENCODER.encode(entry)
+
+
+def decode_entry(body: bytes) -> Entry:
+    """The entry in bytes that `encode_entry` made."""
+    return _DECODER.decode(body)

@@ -1,0 +1,76 @@
+"""Where a reader stands on a topic, and how a process keeps publications in order.
+
+The channel layer may lose, repeat or reorder what it carries; the history has the truth.
+`Sequence` turns the first into the second: it lets through each offset once and in order,
+holds what came early, and names the range that has to be read from the history.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+# Early items that are held while a jump is open; what comes beyond is read from the history.
+MAX_HELD = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The last publication that a reader has: `offset` counts within an `epoch`, from 1."""
+
+    epoch: str
+    offset: int
+
+
+class Sequence(Generic[Item]):
+    """The order of one topic within one epoch, from `offset` on."""
+
+    def __init__(self, *, epoch: str, offset: int) -> None:
+        self.epoch = epoch
+        self.offset = offset
+        self.announced = offset  # the highest offset that is known to exist
+        self._held: dict[int, Item] = {}
+
+    @property
+    def position(self) -> Position:
+        """The last offset that was let through."""
+        return Position(self.epoch, self.offset)
+
+    @property
+    def has_jump(self) -> bool:
+        """Whether something after `offset` exists that has not come."""
+        return self.announced > self.offset
+
+    def accept(self, *, first: int, items: Iterable[Item | None]) -> list[tuple[int, Item]]:
+        """Take items with the offsets `first`, `first` + 1, …; return those now in order.
+
+        None stands for an item that exists but was not carried. Repeats vanish.
+        """
+        for offset, item in enumerate(items, first):
+            self.announced = max(self.announced, offset)
+            if item is not None and offset > self.offset and len(self._held) < MAX_HELD:
+                self._held[offset] = item
+        return self._release()
+
+    def settle(self, *, announced: int, top: int) -> None:
+        """Take the history's word for what exists, unless more was announced since.
+
+        `announced` is what was known when the history was asked, `top` its answer.
+        """
+        if self.announced == announced:
+            self.announced = max(self.offset, top)
+
+    def skip_to(self, offset: int) -> None:
+        """Give up what lies between here and `offset`: it is gone from the history."""
+        if offset > self.offset:
+            self.offset = offset
+            self.announced = max(self.announced, offset)
+            self._held = {held: item for held, item in self._held.items() if held > offset}
+
+    def _release(self) -> list[tuple[int, Item]]:
+        ready = []
+        while (item := self._held.pop(self.offset + 1, None)) is not None:
+            self.offset += 1
+            ready.append((self.offset, item))
+        return ready

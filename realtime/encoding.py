@@ -1,0 +1,115 @@
+"""From a publication to what goes on the wire: encoded once per process."""
+
+from functools import cached_property
+
+import msgspec
+
+from realtime.conf import get_settings
+from realtime.core.entries import JSON, NPY, SAMPLES, Entry, decode_entry
+from realtime.core.messages import (
+    UNSET,
+    BinaryHeader,
+    Publication,
+    Ref,
+    encode_message,
+    format_time,
+)
+from realtime.core.npy import parse_header
+from realtime.core.samples import describe_samples
+from realtime.core.topics import Topic
+from realtime.outbox import Event, Frames, bytes_event, frame_text, text_event
+
+
+class LivePublication:
+    """A publication on its way to the sessions of this process.
+
+    `number` orders it within the process and its epoch; `offset` is what clients see: the same,
+    or None where the namespace keeps no history.
+    """
+
+    def __init__(self, topic: Topic, *, number: int, body: bytes, has_history: bool = True) -> None:
+        self.topic = topic
+        self.number = number
+        self.offset = number if has_history else None
+        self.entry: Entry = decode_entry(body)
+
+    @cached_property
+    def frames(self) -> Frames:
+        """The frames that every session without a conflated predecessor shares."""
+        return self.build_frames(skipped=0)
+
+    def build_frames(self, *, skipped: int) -> Frames:
+        """The frames for a session that missed `skipped` publications before this one."""
+        if self.entry.format == JSON:
+            return frame_text(encode_message(self.describe(skipped=skipped)))
+        return frame_binary(self._build_header(skipped=skipped), self.entry.data)
+
+    def describe(self, *, skipped: int = 0) -> Publication | BinaryHeader:
+        """The message itself, or the header of a binary one."""
+        entry = self.entry
+        if entry.format not in (JSON, SAMPLES):
+            return self._build_header(skipped=skipped)
+        data = entry.data
+        if entry.format == SAMPLES:
+            data = msgspec.json.encode(describe_samples(data))
+        return Publication(
+            topic=str(self.topic),
+            offset=self.offset,
+            data=msgspec.Raw(data),
+            user=entry.user,
+            server_time=format_time(entry.time / 1e6),
+            skipped=skipped or UNSET,
+        )
+
+    def _build_header(self, *, skipped: int) -> BinaryHeader:
+        entry = self.entry
+        return build_binary_header(
+            topic=self.topic,
+            offset=self.offset,
+            format=entry.format,
+            data=entry.data,
+            user=entry.user,
+            time=entry.time / 1e6,
+            skipped=skipped,
+        )
+
+
+def build_binary_header(
+    *,
+    topic: Topic,
+    offset: int | None,
+    format: str,
+    data: bytes,
+    user: str | None,
+    time: float,
+    ref: Ref = None,
+    skipped: int = 0,
+) -> BinaryHeader:
+    """The text message that announces `data`; `time` is in seconds since the epoch."""
+    array = parse_header(data) if format == NPY else None
+    return BinaryHeader(
+        topic=str(topic),
+        offset=offset,
+        format=format,
+        dtype=array.dtype.name if array else UNSET,
+        shape=array.shape if array else UNSET,
+        bytes=len(data),
+        chunks=len(_cut_chunks(len(data))),
+        user=user,
+        server_time=format_time(time),
+        ref=ref,
+        skipped=skipped or UNSET,
+    )
+
+
+def frame_binary(header: BinaryHeader, data: bytes) -> Frames:
+    """The header and its chunks, as one item."""
+    text = encode_message(header)
+    events: list[Event] = [text_event(text)]
+    events += (bytes_event(data[part]) for part in _cut_chunks(len(data)))
+    return Frames(events, len(text) + len(data))
+
+
+def _cut_chunks(size: int) -> list[slice]:
+    longest = get_settings().max_frame_bytes
+    return [slice(start, start + longest) for start in range(0, max(size, 1), longest)]

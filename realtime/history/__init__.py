@@ -1,0 +1,17 @@
+"""The history: the one truth about what was published. Chosen by `REALTIME["REDIS_URL"]`."""
+
+from realtime.conf import Settings
+from realtime.history.base import Accepted, Batch, History, Item, Page
+
+__all__ = ["Accepted", "Batch", "History", "Item", "Page", "open_history"]
+
+
+def open_history(settings: Settings) -> History:
+    """The store that the settings name."""
+    if settings.redis_url:
+        from realtime.history.redis import RedisHistory
+
+        return RedisHistory(settings)
+    from realtime.history.memory import MemoryHistory
+
+    return MemoryHistory(settings)

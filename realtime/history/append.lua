@@ -1,0 +1,85 @@
+-- Append one batch to a topic and announce it to the topic's group, as one step.
+--
+-- KEYS  1 meta (hash: epoch, top, first, bytes, renewed)   2 log (stream, id <offset>-0)
+--       3 prefix of the hashes that remember ids
+-- ARGV  1 epoch to begin with   2 history size   3 history bytes   4 history ttl (s)
+--       5 id memory (s)   6 channel of the group ('' = none)   7 head of the message
+--       8 longest body that travels in the message   then id, body for each publication
+-- Returns {epoch, first, offset…}; the offset of a repeated id is negative.
+local meta, log, ids_prefix = KEYS[1], KEYS[2], KEYS[3]
+local size, max_bytes, ttl, memory = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local longest = tonumber(ARGV[8])
+
+redis.call('HSETNX', meta, 'epoch', ARGV[1])
+local state = redis.call('HMGET', meta, 'epoch', 'top', 'first', 'bytes', 'renewed')
+local epoch, top = state[1], tonumber(state[2] or 0)
+local first, bytes = tonumber(state[3] or 1), tonumber(state[4] or 0)
+local now = tonumber(redis.call('TIME')[1])
+local before, added = top, 0
+
+-- Ids live in the hash of their period; looking into two covers the memory.
+local period = math.floor(now / memory)
+local ids_now, ids_last = ids_prefix .. period, ids_prefix .. (period - 1)
+local has_ids = false
+
+local offsets, carried = {}, {}
+for i = 9, #ARGV, 2 do
+  local id, body = ARGV[i], ARGV[i + 1]
+  local known = id ~= '' and (redis.call('HGET', ids_now, id) or redis.call('HGET', ids_last, id))
+  if known then
+    offsets[#offsets + 1] = -tonumber(known)
+  else
+    top = top + 1
+    redis.call('XADD', log, string.format('%.0f-0', top), 'b', body)
+    added = added + #body
+    offsets[#offsets + 1] = top
+    if id ~= '' then
+      redis.call('HSET', ids_now, id, string.format('%.0f', top))
+      has_ids = true
+    end
+    if #body > longest then
+      carried[#carried + 1] = '\192'  -- nil: read it from the history
+    else
+      carried[#carried + 1] = '\198' .. struct.pack('>I4', #body) .. body
+    end
+  end
+end
+
+if top > before then
+  -- A log that expired left nothing behind: what is retained begins with this batch.
+  if redis.call('XLEN', log) == top - before then
+    first, bytes = before + 1, 0
+  end
+  bytes = bytes + added
+  -- Trim by count and by bytes, reading the oldest to know their sizes.
+  while first < top and (top - first + 1 > size or bytes > max_bytes) do
+    local oldest = redis.call('XRANGE', log, string.format('%.0f-0', first), '+', 'COUNT', 32)
+    for _, entry in ipairs(oldest) do
+      if first >= top or (top - first + 1 <= size and bytes <= max_bytes) then break end
+      bytes = bytes - #entry[2][2]
+      first = first + 1
+    end
+    if #oldest == 0 then first = top end
+  end
+  redis.call('XTRIM', log, 'MINID', '~', string.format('%.0f-0', first))
+  redis.call('HSET', meta, 'top', string.format('%.0f', top), 'first', string.format('%.0f', first),
+    'bytes', string.format('%.0f', bytes))
+  if now - tonumber(state[5] or 0) > math.min(ttl / 10, 60) then
+    redis.call('HSET', meta, 'renewed', now)
+    redis.call('EXPIRE', log, math.ceil(ttl))
+    redis.call('EXPIRE', meta, math.ceil(ttl) + 86400)
+  end
+  if has_ids then redis.call('EXPIRE', ids_now, 2 * memory) end
+  if ARGV[6] ~= '' then
+    local count = #carried
+    redis.call('PUBLISH', ARGV[6], ARGV[7]
+      .. '\165epoch\217' .. string.char(#epoch) .. epoch
+      .. '\166offset\207' .. struct.pack('>I8', before + 1)
+      .. '\165first\207' .. struct.pack('>I8', first)
+      .. '\167entries\220' .. struct.pack('>I2', count) .. table.concat(carried))
+  end
+end
+
+local reply = {epoch, string.format('%.0f', first)}
+for _, offset in ipairs(offsets) do reply[#reply + 1] = string.format('%.0f', offset) end
+return reply

@@ -1,0 +1,26 @@
+-- Read retained publications after an offset, up to a number and a size.
+--
+-- KEYS  1 meta   2 log
+-- ARGV  1 epoch to begin with   2 after   3 limit   4 bytes
+-- Returns {epoch, first, top, start, body…}.
+redis.call('HSETNX', KEYS[1], 'epoch', ARGV[1])
+local state = redis.call('HMGET', KEYS[1], 'epoch', 'top', 'first')
+local top, first = tonumber(state[2] or 0), tonumber(state[3] or 1)
+local after, limit, room = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+
+if redis.call('XLEN', KEYS[2]) == 0 then first = top + 1 end
+local start = math.max(after + 1, first)
+local reply = {state[1], string.format('%.0f', first), string.format('%.0f', top), string.format('%.0f', start)}
+local from = start
+while limit > 0 and room > 0 do
+  local entries = redis.call('XRANGE', KEYS[2], string.format('%.0f-0', from), '+', 'COUNT', math.min(limit, 16))
+  if #entries == 0 then break end
+  for _, entry in ipairs(entries) do
+    if room <= 0 then break end
+    reply[#reply + 1] = entry[2][2]
+    room = room - #entry[2][2]
+    limit = limit - 1
+    from = from + 1
+  end
+end
+return reply

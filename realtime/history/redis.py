@@ -1,0 +1,221 @@
+"""The history in Redis: one stream per topic, written by one script.
+
+The script also publishes the batch to the topic's group, in the channel layer's own format, so
+that nothing overtakes and nothing is accepted without being announced. Appends go, pipelined,
+over one connection of their own: they have an order, a deadline, and no silent retry (redis-py's
+default would make two copies of one publication).
+"""
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from channels.layers import get_channel_layer
+from channels_redis.pubsub import RedisPubSubChannelLayer
+from channels_redis.serializers import MsgPackSerializer
+from redis.asyncio import BlockingConnectionPool, Connection, ConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from realtime.conf import Settings
+from realtime.core.errors import Unavailable
+from realtime.core.positions import Position
+from realtime.core.topics import Topic
+from realtime.history.base import ID_MEMORY, PAGE_BYTES, Accepted, Batch, History, Page
+
+# A longer body is announced by its offset only; each hub then reads it once from here.
+# (Redis cuts a subscriber with 32 MiB waiting, and with it every topic.)
+LONGEST_CARRIED = 64 * 1024
+# A topic that somebody holds keeps its epoch at least this many seconds.
+HOLD_SECONDS = 86_400
+
+_FOLDER = Path(__file__).parent
+_APPEND = (_FOLDER / "append.lua").read_bytes()
+_READ = (_FOLDER / "read.lua").read_text()
+_TOPS = (_FOLDER / "tops.lua").read_text()
+
+
+class RedisHistory(History):
+    """Streams and scripts; any instance that has the same Redis sees the same history."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._timeout = settings.history_timeout
+        self._group_prefix = find_group_prefix(settings)
+        self.announces = self._group_prefix is not None
+        self._append_pool: ConnectionPool = ConnectionPool.from_url(
+            settings.redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=self._timeout
+        )
+        self._connection: Connection | None = None
+        self._lock = asyncio.Lock()
+        self._script_hash = b""
+        pool = BlockingConnectionPool.from_url(
+            settings.redis_url,
+            max_connections=8,
+            timeout=self._timeout,
+            socket_timeout=self._timeout,
+            socket_connect_timeout=self._timeout,
+            retry=Retry(NoBackoff(), 1),  # reads may be repeated
+        )
+        self._client = Redis(connection_pool=pool)
+        self._read_script = self._client.register_script(_READ)
+        self._tops_script = self._client.register_script(_TOPS)
+
+    async def append(self, batches: Sequence[Batch]) -> list[Accepted | Unavailable]:
+        commands = [self._build_append(batch) for batch in batches]
+        async with self._lock:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    replies = await self._call_scripts(commands)
+            except (RedisError, OSError, TimeoutError) as error:
+                await self._drop_connection()
+                return [_unavailable(error)] * len(batches)
+            except BaseException:
+                # Cancelled in between: the replies that are still to come belong to nobody.
+                await self._drop_connection()
+                raise
+        return [_read_append(reply) for reply in replies]
+
+    async def read(self, topic: Topic, *, after: int, limit: int) -> Page:
+        keys = [_key(topic, "meta"), _key(topic, "log")]
+        reply = await self._run(self._read_script, keys, [_new_epoch(), after, limit, PAGE_BYTES])
+        epoch, first, top, start, *bodies = reply
+        return Page(epoch.decode(), int(first), int(top), int(start), bodies)
+
+    async def read_tops(self, topics: Sequence[Topic]) -> list[Position]:
+        keys = [_key(topic, "meta") for topic in topics]
+        reply = await self._run(self._tops_script, keys, [_new_epoch(), HOLD_SECONDS])
+        return [
+            Position(epoch.decode(), int(top))
+            for epoch, top in zip(reply[::2], reply[1::2], strict=True)
+        ]
+
+    async def close(self) -> None:
+        await self._drop_connection()
+        await self._client.aclose()
+        await self._client.connection_pool.disconnect()
+
+    async def _run(self, script: Any, keys: list[str], arguments: list[Any]) -> Any:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await script(keys=keys, args=arguments)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise _unavailable(error) from error
+
+    def _build_append(self, batch: Batch) -> list[Any]:
+        topic, namespace = batch.topic, batch.namespace
+        channel = f"{self._group_prefix}{topic.group}" if self.announces else ""
+        arguments: list[Any] = [
+            _new_epoch(),
+            namespace.history_size,
+            namespace.history_bytes,
+            namespace.history_ttl,
+            ID_MEMORY,
+            channel,
+            build_message_head(topic),
+            LONGEST_CARRIED,
+        ]
+        for item in batch.items:
+            arguments += (item.id or "", item.body)
+        keys = [_key(topic, "meta"), _key(topic, "log"), _key(topic, "ids:")]
+        return [len(keys), *keys, *arguments]
+
+    async def _call_scripts(self, commands: Sequence[list[Any]]) -> list[Any]:
+        replies = await self._pipeline(commands)
+        again = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if again:  # a script that is not known has not run: loading it and repeating is safe
+            await self._load_script(await self._connect())
+            for index, reply in zip(
+                again, await self._pipeline([commands[i] for i in again]), strict=True
+            ):
+                replies[index] = reply
+        return replies
+
+    async def _pipeline(self, commands: Sequence[list[Any]]) -> list[Any]:
+        connection = await self._connect()
+        packed = connection.pack_commands(
+            [("EVALSHA", self._script_hash, *command) for command in commands]
+        )
+        await connection.send_packed_command(packed)
+        replies: list[Any] = []
+        for _ in commands:
+            try:
+                replies.append(await connection.read_response())
+            except ResponseError as error:
+                replies.append(error)
+        return replies
+
+    async def _connect(self) -> Connection:
+        if self._connection is None:
+            connection = self._append_pool.make_connection()
+            await connection.connect()
+            await self._load_script(connection)
+            self._connection = connection
+        return self._connection
+
+    async def _load_script(self, connection: Connection) -> None:
+        await connection.send_command("SCRIPT", "LOAD", _APPEND)
+        self._script_hash = await connection.read_response()
+
+    async def _drop_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+
+def find_group_prefix(settings: Settings) -> str | None:
+    """What the channel layer puts before a group's name, where the script may publish for it.
+
+    None where the layer is not the plain pubsub one on this history's Redis: another backend,
+    several hosts, encryption, another serialiser. Then batches go through `group_send`.
+    """
+    layer = get_channel_layer(settings.channel_layer)
+    if not isinstance(layer, RedisPubSubChannelLayer):
+        return None
+    options = layer._kwargs
+    (host,) = options["hosts"] if len(options.get("hosts", ())) == 1 else (None,)
+    address = host.get("address") if isinstance(host, dict) else host
+    serializer = layer._serializer
+    plain = type(serializer) is MsgPackSerializer and serializer.crypter is None
+    if address != settings.redis_url or not plain:
+        return None
+    return f"{options.get('prefix', 'asgi')}__group__"
+
+
+def build_message_head(topic: Topic) -> bytes:
+    """The beginning of a batch message in msgpack; the script adds the four fields left."""
+    return b"\x86" + b"".join(
+        msgspec.msgpack.encode(part) for part in ("type", "publications", "topic", str(topic))
+    )
+
+
+def _key(topic: Topic, part: str) -> str:
+    # The braces keep a topic's keys in one slot of a cluster.
+    return f"rt:{{{topic}}}:{part}"
+
+
+def _new_epoch() -> str:
+    return uuid.uuid4().hex[:12]
+
+
+def _read_append(reply: Any) -> Accepted | Unavailable:
+    if isinstance(reply, Exception):
+        return _unavailable(reply)
+    epoch, first, *offsets = reply
+    numbers = [int(offset) for offset in offsets]
+    duplicates = frozenset(index for index, offset in enumerate(numbers) if offset < 0)
+    return Accepted(epoch.decode(), [abs(offset) for offset in numbers], duplicates, int(first))
+
+
+def _unavailable(error: BaseException) -> Unavailable:
+    reason = str(error) or type(error).__name__
+    unavailable = Unavailable(
+        "the history did not confirm in time; it may or may not have been published: "
+        "repeat with the same id"
+    )
+    unavailable.__cause__ = error
+    unavailable.add_note(reason)
+    return unavailable

@@ -1,0 +1,16 @@
+-- The epoch and the last offset of each topic; a topic without an epoch gets one.
+--
+-- KEYS  meta of each topic
+-- ARGV  1 epoch to begin with   2 seconds that a topic which is held stays known
+-- Returns {epoch, top, …}.
+local reply = {}
+for _, meta in ipairs(KEYS) do
+  redis.call('HSETNX', meta, 'epoch', ARGV[1])
+  if redis.call('TTL', meta) < ARGV[2] / 2 then
+    redis.call('EXPIRE', meta, ARGV[2])
+  end
+  local state = redis.call('HMGET', meta, 'epoch', 'top')
+  reply[#reply + 1] = state[1]
+  reply[#reply + 1] = state[2] or '0'
+end
+return reply

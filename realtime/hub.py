@@ -1,0 +1,132 @@
+"""The hub: one per process, it holds each topic that a local session wants.
+
+It owns the process's one channel on the channel layer and joins a topic's group when the first
+local follower comes, so each publication crosses Redis once per process and is decoded once.
+What arrives is put in order and made whole from the history before anyone sees it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from realtime.conf import Namespace, Settings
+from realtime.core.errors import Unavailable
+from realtime.core.topics import Topic, parse_topic
+from realtime.held_topics import HeldTopic
+from realtime.history import History
+from realtime.layer import Layer
+
+logger = logging.getLogger("realtime.hub")
+
+# Positions are compared with the history's tops this often, so many topics a call.
+CHECK_INTERVAL = 1.0
+CHECK_SLICE = 200
+CHECK_MOST = 4000
+# A top that is ahead counts only if it still is after this time.
+CHECK_PATIENCE = 0.1
+
+PUBLICATIONS = "publications"
+
+
+class Hub:
+    """The topics held by this process. `on_control` gets every message that is no publication."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        layer: Layer,
+        history: History,
+        on_control: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self._settings = settings
+        self._layer = layer
+        self._history = history
+        self._on_control = on_control
+        self._topics: dict[Topic, HeldTopic] = {}
+        self._checked_up_to = 0
+
+    async def hold(self, topic: Topic, namespace: Namespace) -> HeldTopic:
+        """Hold a topic for one more follower; raises Unavailable. Let it go with `release()`."""
+        held = self._topics.get(topic)
+        if held is None:
+            held = self._topics[topic] = HeldTopic(
+                topic,
+                namespace,
+                layer=self._layer,
+                history=self._history,
+                leave_delay=self._settings.group_leave_delay,
+                on_left=self._forget,
+            )
+        await held.hold()
+        return held
+
+    def deliver(
+        self,
+        topic: Topic,
+        *,
+        epoch: str | None,
+        offset: int,
+        first: int,
+        bodies: list[bytes | None],
+    ) -> None:
+        """Take publications with the offsets `offset`, `offset` + 1, … (None: read it from the
+        history). `epoch` None means that the namespace keeps no history."""
+        held = self._topics.get(topic)
+        if held is not None:
+            held.accept(epoch=epoch, offset=offset, first=first, bodies=bodies)
+
+    async def receive_forever(self) -> None:
+        """Take what the channel layer brings, until cancelled."""
+        while True:
+            message = await self._layer.receive()
+            try:
+                if message["type"] == PUBLICATIONS:
+                    self.deliver(
+                        parse_topic(message["topic"]),
+                        epoch=message["epoch"],
+                        offset=message["offset"],
+                        first=message["first"],
+                        bodies=message["entries"],
+                    )
+                else:
+                    self._on_control(message)
+            except (KeyError, TypeError, ValueError, LookupError):
+                logger.exception("a message on the channel layer is none of ours")
+
+    async def check_forever(self) -> None:
+        """Compare positions with the history each second: the layer may have lost something."""
+        while True:
+            await asyncio.sleep(CHECK_INTERVAL)
+            try:
+                await self._check_positions()
+            except Unavailable:
+                logger.warning("positions could not be checked: the history does not answer")
+
+    async def _check_positions(self) -> None:
+        held = [held for held in self._topics.values() if held.is_ready and held.keeps_history]
+        start = self._checked_up_to if self._checked_up_to < len(held) else 0
+        turn = held[start : start + CHECK_MOST]
+        self._checked_up_to = start + len(turn)
+        for index in range(0, len(turn), CHECK_SLICE):
+            suspects = await self._find_behind(turn[index : index + CHECK_SLICE])
+            if suspects:
+                await asyncio.sleep(CHECK_PATIENCE)
+                for suspect in await self._find_behind(suspects):
+                    suspect.catch_up()
+
+    async def _find_behind(self, topics: list[HeldTopic]) -> list[HeldTopic]:
+        before = {held: held.position for held in topics if held.is_ready}
+        tops = await self._history.read_tops([held.topic for held in before])
+        return [
+            held
+            for (held, position), top in zip(before.items(), tops, strict=True)
+            if top.epoch != position.epoch
+            or top.offset > held.position.offset
+            or top.offset < position.offset
+        ]
+
+    def _forget(self, held: HeldTopic) -> None:
+        if self._topics.get(held.topic) is held:
+            del self._topics[held.topic]

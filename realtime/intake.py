@@ -1,0 +1,141 @@
+"""From what somebody wants to publish to an entry: checked, processed, in its stored form."""
+
+import inspect
+import logging
+import re
+import time
+from functools import cache
+from typing import Any
+
+import numpy as np
+from asgiref.sync import sync_to_async
+from django.utils.module_loading import import_string
+
+from realtime.conf import Format, Kind, Namespace, get_settings
+from realtime.core import samples
+from realtime.core.entries import JSON, NPY, OCTET_STREAM, SAMPLES, Entry
+from realtime.core.errors import (
+    CodedError,
+    InvalidArray,
+    InvalidMessage,
+    MessageTooBig,
+    NotSupported,
+    UnknownTopic,
+)
+from realtime.core.messages import encode_data
+from realtime.core.npy import check_array, read_array, write_array
+from realtime.core.topics import Topic
+
+logger = logging.getLogger("realtime.intake")
+
+_MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,63}/[a-z0-9!#$&^_.+-]{1,63}", re.ASCII)
+
+
+def find_namespace(topic: Topic) -> Namespace:
+    """The options of a topic's namespace; raises UnknownTopic."""
+    namespace = get_settings().get_namespace(topic.namespace)
+    if namespace is None:
+        names = ", ".join(sorted(get_settings().namespaces))
+        raise UnknownTopic(f"there is no namespace {topic.namespace!r}; there are {names}")
+    return namespace
+
+
+def check_format(namespace: Namespace, format: str | None) -> str:
+    """The format that a binary publication is stored with; raises InvalidMessage."""
+    if namespace.kind is Kind.STATS or namespace.format is Format.NPY:
+        if format not in (None, NPY):
+            raise InvalidMessage(f"this topic takes numpy arrays: format 'npy', not {format!r}")
+        return NPY
+    if format is None:
+        return OCTET_STREAM
+    if format != NPY and _MEDIA_TYPE.fullmatch(format) is None:
+        raise InvalidMessage("format is 'npy' or a media type such as image/png")
+    return format
+
+
+async def take_data(topic: Topic, namespace: Namespace, data: Any, user: Any) -> Entry:
+    """An entry of JSON data for a broadcast or stats topic; raises CodedError."""
+    data = await _process(namespace, data, topic, user)
+    now = time.time()
+    match namespace.kind:
+        case Kind.BROADCAST:
+            return _build_entry(JSON, encode_data(data), user, now)
+        case Kind.STATS:
+            packed = samples.pack_samples(*samples.parse_samples(data, now=now))
+            return _build_entry(SAMPLES, packed, user, now)
+        case Kind.BINARY:
+            raise NotSupported("a binary topic takes binary messages, not JSON data")
+
+
+async def take_bytes(
+    topic: Topic, namespace: Namespace, data: bytes, user: Any, *, format: str | None = None
+) -> Entry:
+    """An entry of bytes for a binary or stats topic; raises CodedError."""
+    if namespace.kind is Kind.BROADCAST:
+        raise NotSupported("a broadcast topic takes JSON, not binary messages")
+    format = check_format(namespace, format)
+    if format == NPY:
+        check_array(data)
+    if namespace.processor is not None:
+        given = read_array(data) if format == NPY else data
+        result = await _process(namespace, given, topic, user)
+        if result is not given:
+            data = write_array(result) if isinstance(result, np.ndarray) else bytes(result)
+    now = time.time()
+    if namespace.kind is Kind.STATS:
+        packed = samples.pack_samples(*samples.read_samples(data, now=now))
+        return _build_entry(SAMPLES, packed, user, now)
+    return _build_entry(format, data, user, now)
+
+
+async def take_anything(
+    topic: Topic, namespace: Namespace, data: Any, user: Any, *, format: str | None = None
+) -> Entry:
+    """An entry of whatever Python code publishes: JSON values, numbers, arrays, bytes."""
+    if isinstance(data, np.ndarray) and namespace.kind is not Kind.BROADCAST:
+        return await take_bytes(topic, namespace, write_array(data), user, format=NPY)
+    if isinstance(data, bytes | bytearray | memoryview):
+        return await take_bytes(topic, namespace, bytes(data), user, format=format)
+    if namespace.kind is Kind.BINARY:
+        raise InvalidArray("a binary topic takes a numpy array or bytes")
+    if namespace.kind is Kind.STATS:
+        if isinstance(data, int | float | np.integer | np.floating):
+            data = {"value": _clean(data)}
+        elif isinstance(data, list | tuple):
+            data = {"values": [_clean(value) for value in data]}
+    return await take_data(topic, namespace, data, user)
+
+
+def _clean(value: Any) -> Any:
+    """A Python or numpy number as JSON would bring it: NaN means missing."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and value != value else value
+
+
+async def _process(namespace: Namespace, data: Any, topic: Topic, user: Any) -> Any:
+    if namespace.processor is None:
+        return data
+    processor = _load_processor(namespace.processor)
+    try:
+        return await processor(data, topic=str(topic), user=user)
+    except CodedError:
+        raise
+    except Exception as error:
+        logger.exception("a processor failed", extra={"topic": str(topic)})
+        raise CodedError("the server failed to process this publication") from error
+
+
+@cache
+def _load_processor(path: str) -> Any:
+    processor = import_string(path)
+    # A sync processor may use the database: it runs in a thread.
+    return processor if inspect.iscoroutinefunction(processor) else sync_to_async(processor)
+
+
+def _build_entry(format: str, data: bytes, user: Any, now: float) -> Entry:
+    if len(data) > get_settings().max_binary_bytes:
+        raise MessageTooBig(
+            f"a publication is at most {get_settings().max_binary_bytes} bytes, not {len(data)}"
+        )
+    return Entry(format, data, user.get_username() if user is not None else None, int(now * 1e6))

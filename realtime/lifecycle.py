@@ -1,0 +1,37 @@
+"""The outermost ASGI layer: the process's runtime begins with the first scope.
+
+Daphne has no lifespan protocol, so nothing is told when it starts; servers that have one are
+told to wait for the runtime, and for its end.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from realtime.runtime import get_server_runtime, stop_server_runtime
+
+ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+class RuntimeMiddleware:
+    """Makes sure that the runtime exists, and notes when a scope began."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one scope."""
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+            return
+        get_server_runtime()
+        await self.app({**scope, "realtime.began": time.monotonic()}, receive, send)
+
+
+async def _live(receive: Any, send: Any) -> None:
+    await receive()  # lifespan.startup
+    get_server_runtime()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()  # lifespan.shutdown
+    await stop_server_runtime()
+    await send({"type": "lifespan.shutdown.complete"})

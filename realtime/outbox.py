@@ -1,0 +1,213 @@
+"""What waits to be written to one socket: bounded, in order, whole items only.
+
+This is the outbox of the plain ASGI transport. A writer task exists only while something waits;
+the publisher never waits for a subscriber.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from realtime.core.close_codes import RESERVED_CODE_SHIFT, CloseCode
+
+Event = dict[str, Any]
+Send = Callable[[Event], Awaitable[None]]
+
+# After a slow session was told to go, its connection is cut this many seconds later.
+ABORT_DELAY = 5.0
+
+
+class _TrueText(str):
+    """An empty text that counts as true."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return True
+
+
+class _TrueBytes(bytes):
+    """Empty bytes that count as true."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return True
+
+
+class _EmptyMessage(dict[str, Any]):
+    """An empty message that daphne sends: it passes over one whose `get("text")` is false."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        value = super().get(key, default)
+        if value == "":
+            return _TrueText()
+        return _TrueBytes() if value == b"" else value
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """ASGI events that leave together, with nothing between them, and their size in bytes."""
+
+    events: Sequence[Event]
+    size: int
+
+
+def frame_text(text: str) -> Frames:
+    """One text message."""
+    return Frames((text_event(text),), len(text))
+
+
+def frame_bytes(data: bytes) -> Frames:
+    """One binary message."""
+    return Frames((bytes_event(data),), len(data))
+
+
+def text_event(text: str) -> Event:
+    event = {"type": "websocket.send", "text": text}
+    return event if text else _EmptyMessage(event)
+
+
+def bytes_event(data: bytes) -> Event:
+    event: Event = {"type": "websocket.send", "bytes": data}
+    return event if data else _EmptyMessage(event)
+
+
+class Outbox:
+    """The queue in front of one session's socket.
+
+    `limit` bounds the bytes that wait behind the item being written; an item that finds nothing
+    waiting is always taken. `on_slow` is called when an item finds no room (and is dropped), or
+    when the socket has taken nothing for `stall_timeout` seconds (None: never) while something
+    waits; `on_empty` when the last item was written; `on_abort` when the connection has to be
+    cut.
+    """
+
+    def __init__(
+        self,
+        send: Send,
+        *,
+        limit: int,
+        stall_timeout: float | None,
+        on_slow: Callable[[], None],
+        on_abort: Callable[[], None],
+    ) -> None:
+        self.messages = 0
+        self.bytes = 0
+        self.on_empty: Callable[[], None] | None = None
+        self._send = send
+        self._limit = limit
+        self.stall_timeout = stall_timeout
+        self._on_slow = on_slow
+        self._on_abort = on_abort
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[Frames] = deque()
+        self._waiting = 0
+        self._writer: asyncio.Task[None] | None = None
+        self._progress = 0.0
+        self._watch: asyncio.TimerHandle | None = None
+        self._drained: list[asyncio.Future[None]] = []
+        self._close: Event | None = None
+        self._is_closed = False
+
+    def has_room(self, size: int) -> bool:
+        """Whether an item of that many bytes would be taken."""
+        return not self._queue or self._waiting + size <= self._limit
+
+    def put(self, frames: Frames) -> None:
+        """Queue an item; where it finds no room it is dropped, and `on_slow` decides."""
+        if self._close is not None or self._is_closed:
+            return
+        if self._writer is None:
+            self._progress = self._loop.time()
+            self._writer = self._loop.create_task(self._write(frames))
+            return
+        if not self.has_room(frames.size):
+            self._on_slow()
+            return
+        self._queue.append(frames)
+        self._waiting += frames.size
+        if self._watch is None and self.stall_timeout is not None:
+            self._watch = self._loop.call_later(self.stall_timeout, self._check_progress)
+
+    async def drained(self) -> None:
+        """Wait until nothing waits and nothing is being written (or the outbox is closed)."""
+        if self._writer is not None and not self._is_closed:
+            future = self._loop.create_future()
+            self._drained.append(future)
+            await future
+
+    def close(self, code: CloseCode, reason: str = "") -> None:
+        """Close the socket after what waits; later items are dropped."""
+        if self._close is not None or self._is_closed:
+            return
+        number = int(code)
+        if code is not CloseCode.NORMAL and number < 3000:
+            number += RESERVED_CODE_SHIFT  # daphne lets an application send no code below 3000
+        self._close = {"type": "websocket.close", "code": number, "reason": reason}
+        if self._writer is None:
+            self._writer = self._loop.create_task(self._write(None))
+
+    def abort(self, code: CloseCode, reason: str = "") -> None:
+        """Drop what waits, finish the item being written, close; cut the connection if need be."""
+        self._queue.clear()
+        self._waiting = 0
+        self.close(code, reason)
+        self._loop.call_later(ABORT_DELAY, self._cut)
+
+    def discard(self) -> None:
+        """The socket is gone: write nothing more."""
+        self._is_closed = True
+        self._queue.clear()
+        if self._watch is not None:
+            self._watch.cancel()
+        self._release_drained()
+
+    async def _write(self, frames: Frames | None) -> None:
+        try:
+            while frames is not None and not self._is_closed:
+                for event in frames.events:
+                    await self._send(event)
+                    self._progress = self._loop.time()
+                self.messages += len(frames.events)
+                self.bytes += frames.size
+                if not self._queue and self.on_empty is not None:
+                    self.on_empty()
+                frames = self._take()
+            if self._close is not None and not self._is_closed:
+                self._is_closed = True
+                await self._send(self._close)
+        except OSError:
+            self.discard()  # the peer went away; the server reports it as a disconnect
+        finally:
+            self._writer = None
+            self._release_drained()
+
+    def _take(self) -> Frames | None:
+        if not self._queue:
+            return None
+        frames = self._queue.popleft()
+        self._waiting -= frames.size
+        return frames
+
+    def _release_drained(self) -> None:
+        waiting, self._drained = self._drained, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def _check_progress(self) -> None:
+        self._watch = None
+        if self._is_closed or not self._queue or self.stall_timeout is None:
+            return
+        left = self._progress + self.stall_timeout - self._loop.time()
+        if left <= 0:
+            self._on_slow()
+        else:
+            self._watch = self._loop.call_later(left, self._check_progress)
+
+    def _cut(self) -> None:
+        if not self._is_closed:
+            self._on_abort()

@@ -1,0 +1,203 @@
+"""The publishing pipeline of a process: group commit.
+
+A publication is queued and its future returned at once. One flusher takes what waits, commits
+each topic's share by one call of the history, settles the futures in order, and feeds the local
+hub without waiting for the echo from the channel layer.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from realtime.conf import Namespace, Settings
+from realtime.core.errors import Unavailable
+from realtime.core.positions import Position
+from realtime.core.topics import Topic
+from realtime.history import Accepted, Batch, History, Item
+from realtime.hub import PUBLICATIONS, Hub
+from realtime.layer import Layer
+
+logger = logging.getLogger("realtime.pipeline")
+
+# Batches that wait to be announced where the history does not announce them itself.
+MAX_ANNOUNCEMENTS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Where a publication stands; `position` is None where the namespace keeps no history."""
+
+    position: Position | None
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    topic: Topic
+    namespace: Namespace
+    item: Item
+    future: asyncio.Future[Receipt]
+
+
+class Pipeline:
+    """Commits what this process publishes. Without a hub nobody listens in this process."""
+
+    def __init__(
+        self, *, settings: Settings, history: History, layer: Layer, hub: Hub | None
+    ) -> None:
+        self._settings = settings
+        self._history = history
+        self._layer = layer
+        self._hub = hub
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[_Pending] = deque()
+        self._bytes = 0
+        self._flusher: asyncio.Task[None] | None = None
+        self._announcements: asyncio.Queue[tuple[Topic, str, int, int, list[bytes]]] = (
+            asyncio.Queue(MAX_ANNOUNCEMENTS)
+        )
+        self._announcer: asyncio.Task[None] | None = None
+
+    def submit(self, topic: Topic, namespace: Namespace, item: Item) -> asyncio.Future[Receipt]:
+        """Queue a publication; the future brings its receipt, or Unavailable."""
+        future: asyncio.Future[Receipt] = self._loop.create_future()
+        if (
+            len(self._queue) >= self._settings.pending_publications
+            or self._bytes + len(item.body) > self._settings.pending_bytes
+        ):
+            future.set_exception(Unavailable("too many publications wait here; try again later"))
+            return future
+        self._queue.append(_Pending(topic, namespace, item, future))
+        self._bytes += len(item.body)
+        if self._flusher is None:
+            self._flusher = self._loop.create_task(self._flush())
+        return future
+
+    async def close(self) -> None:
+        """Commit what waits, and stop."""
+        if self._flusher is not None:
+            await self._flusher
+        if self._announcer is not None:
+            self._announcer.cancel()
+
+    async def _flush(self) -> None:
+        try:
+            while self._queue:
+                shares = self._take_shares()
+                kept = [share for share in shares if share[0].namespace.history_size]
+                results = await self._history.append([_build_batch(share) for share in kept])
+                for share, result in zip(kept, results, strict=True):
+                    self._settle(share, result)
+                for share in shares:
+                    if not share[0].namespace.history_size:
+                        await self._pass_on(share)
+                await asyncio.sleep(0)  # let the sockets take this batch before the next one
+        finally:
+            self._flusher = None
+
+    def _take_shares(self) -> list[list[_Pending]]:
+        """What goes into the next commit, by topic."""
+        shares: dict[Topic, list[_Pending]] = {}
+        count = size = 0
+        while self._queue and count < self._settings.batch_publications:
+            pending = self._queue[0]
+            if count and size + len(pending.item.body) > self._settings.batch_bytes:
+                break
+            self._queue.popleft()
+            count += 1
+            size += len(pending.item.body)
+            shares.setdefault(pending.topic, []).append(pending)
+        self._bytes -= size
+        return list(shares.values())
+
+    def _settle(self, share: Sequence[_Pending], result: Accepted | Unavailable) -> None:
+        if isinstance(result, Unavailable):
+            logger.error(
+                "publications not confirmed: %s",
+                result.__cause__ or result,
+                extra={"topic": str(share[0].topic), "publications": len(share)},
+            )
+            _refuse(share, result)
+            return
+        new: list[bytes | None] = []
+        first_new = 0
+        for index, (pending, offset) in enumerate(zip(share, result.offsets, strict=True)):
+            duplicate = index in result.duplicates
+            if not duplicate:
+                first_new = first_new or offset
+                new.append(pending.item.body)
+            if not pending.future.done():
+                pending.future.set_result(Receipt(Position(result.epoch, offset), duplicate))
+        if not new:
+            return
+        topic = share[0].topic
+        if self._hub is not None:
+            self._hub.deliver(
+                topic, epoch=result.epoch, offset=first_new, first=result.first, bodies=new
+            )
+        if self._layer.is_shared and not self._history.announces:
+            bodies = [body for body in new if body is not None]
+            self._announce(topic, result.epoch, first_new, result.first, bodies)
+
+    async def _pass_on(self, share: Sequence[_Pending]) -> None:
+        """Publish without a history: at most once, to whoever hears it now."""
+        topic = share[0].topic
+        bodies: list[bytes | None] = [pending.item.body for pending in share]
+        if self._layer.is_shared:
+            try:
+                message = _build_message(topic, epoch=None, offset=0, first=0, bodies=bodies)
+                await self._layer.send(topic.group, message)
+            except Unavailable as error:
+                _refuse(share, error)
+                return
+        elif self._hub is not None:
+            self._hub.deliver(topic, epoch=None, offset=0, first=0, bodies=bodies)
+        for pending in share:
+            if not pending.future.done():
+                pending.future.set_result(Receipt(None))
+
+    def _announce(
+        self, topic: Topic, epoch: str, offset: int, first: int, bodies: list[bytes]
+    ) -> None:
+        if self._announcer is None:
+            self._announcer = self._loop.create_task(self._announce_forever())
+        if self._announcements.full():
+            # Nothing is lost: other processes find it in the history within a second.
+            logger.warning("an announcement was dropped", extra={"topic": str(topic)})
+        else:
+            self._announcements.put_nowait((topic, epoch, offset, first, bodies))
+
+    async def _announce_forever(self) -> None:
+        while True:
+            topic, epoch, offset, first, bodies = await self._announcements.get()
+            message = _build_message(topic, epoch=epoch, offset=offset, first=first, bodies=bodies)
+            try:
+                await self._layer.send(topic.group, message)
+            except Unavailable:
+                logger.warning("an announcement failed", extra={"topic": str(topic)})
+
+
+def _build_batch(share: Sequence[_Pending]) -> Batch:
+    return Batch(share[0].topic, share[0].namespace, [pending.item for pending in share])
+
+
+def _build_message(
+    topic: Topic, *, epoch: str | None, offset: int, first: int, bodies: Sequence[bytes | None]
+) -> dict[str, object]:
+    return {
+        "type": PUBLICATIONS,
+        "topic": str(topic),
+        "epoch": epoch,
+        "offset": offset,
+        "first": first,
+        "entries": list(bodies),
+    }
+
+
+def _refuse(share: Sequence[_Pending], error: Unavailable) -> None:
+    for pending in share:
+        if not pending.future.done():
+            # One exception for each: a shared one would gather every reader's traceback.
+            pending.future.set_exception(Unavailable(error.detail))

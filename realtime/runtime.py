@@ -1,0 +1,196 @@
+"""What one process of this package is made of, and how code finds it.
+
+A server process has one runtime, on the loop of its sockets. Any other process that publishes
+gets a small one, without a hub, on a daemon thread; it needs Redis to be heard.
+"""
+
+import asyncio
+import logging
+import threading
+import uuid
+from collections.abc import Coroutine
+from typing import Any
+
+from realtime.conf import get_settings
+from realtime.core.close_codes import CloseCode
+from realtime.core.entries import encode_entry
+from realtime.core.errors import NotRunning, Unavailable
+from realtime.core.topics import Topic, parse_topic
+from realtime.history import Item, open_history
+from realtime.hub import Hub
+from realtime.intake import find_namespace, take_anything
+from realtime.layer import Layer
+from realtime.limits import Limits
+from realtime.pipeline import Pipeline, Receipt
+from realtime.recorder import Recorder
+from realtime.sessions import Sessions, Target
+
+logger = logging.getLogger("realtime")
+
+# The group that every hub joins, for messages that are no publications.
+CONTROL_GROUP = "rt.control"
+JOIN_RETRY_DELAY = 0.5
+
+
+class Runtime:
+    """The parts of a process, put together on the running loop."""
+
+    def __init__(self, *, has_sessions: bool) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.instance_id = uuid.uuid4().hex[:16]
+        self.settings = get_settings()
+        self.layer = Layer(self.settings)
+        self.history = open_history(self.settings)
+        self.sessions = Sessions()
+        self.limits = Limits(self.settings)
+        self.requested_bytes = 0  # of arrays that are being made for clients
+        self.hub = Hub(
+            settings=self.settings,
+            layer=self.layer,
+            history=self.history,
+            on_control=self._handle_control,
+        )
+        self.pipeline = Pipeline(
+            settings=self.settings,
+            history=self.history,
+            layer=self.layer,
+            hub=self.hub if has_sessions else None,
+        )
+        self.recorder = Recorder(instance_id=self.instance_id, settings=self.settings)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        if has_sessions:
+            self.run_soon(self._join_control())
+            self.run_soon(self.hub.receive_forever())
+            self.run_soon(self.hub.check_forever())
+            self.run_soon(self.recorder.record_forever())
+            self.run_soon(self.recorder.renew_forever())
+
+    def is_current(self) -> bool:
+        """Whether the caller runs in this runtime's loop."""
+        try:
+            return asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            return False
+
+    def run_soon(self, operation: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        """Run something beside the caller; a failure is logged."""
+        task = self.loop.create_task(operation)
+        self._tasks.add(task)
+        task.add_done_callback(self._finish)
+        return task
+
+    async def publish(
+        self, topic: str | Topic, data: Any, *, id: str | None, user: Any, format: str | None
+    ) -> Receipt:
+        """Publish from Python; raises CodedError."""
+        if isinstance(topic, str):
+            topic = parse_topic(topic)
+        namespace = find_namespace(topic)
+        entry = await take_anything(topic, namespace, data, user, format=format)
+        item = Item(encode_entry(entry), scope_id(id, user))
+        return await self.pipeline.submit(topic, namespace, item)
+
+    async def disconnect(self, target: Target, code: CloseCode) -> None:
+        """End sessions here and on every other instance; raises Unavailable."""
+        self.sessions.disconnect(target, code)
+        if self.layer.is_shared:
+            await self.layer.send(
+                CONTROL_GROUP,
+                {
+                    "type": "disconnect",
+                    "session": target.session,
+                    "user": target.user,
+                    "sid": target.sid,
+                    "code": int(code),
+                },
+            )
+
+    async def stop(self) -> None:
+        """Commit what waits, write what is left, let go of everything."""
+        await self.pipeline.close()
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.recorder.close()
+        await self.history.close()
+        await self.layer.close()
+
+    def _handle_control(self, message: dict[str, Any]) -> None:
+        if message["type"] != "disconnect":
+            raise ValueError(f"unknown control message {message['type']!r}")
+        target = Target(message["session"], message["user"], message["sid"])
+        self.sessions.disconnect(target, CloseCode(message["code"]))
+
+    async def _join_control(self) -> None:
+        while True:
+            try:
+                await self.layer.join(CONTROL_GROUP)
+            except Unavailable as error:
+                logger.error("other instances cannot be heard yet: %s", error.__cause__ or error)
+                await asyncio.sleep(JOIN_RETRY_DELAY)
+            else:
+                return
+
+    def _finish(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a background task failed", exc_info=error)
+
+
+def scope_id(id: str | None, user: Any) -> str | None:
+    """A publication's id as the history knows it: one user cannot use up another's."""
+    if id is None:
+        return None
+    return f"server:{id}" if user is None else f"user:{user.pk}:{id}"
+
+
+_lock = threading.Lock()
+_server: Runtime | None = None
+_publisher: Runtime | None = None
+
+
+def get_server_runtime() -> Runtime:
+    """The runtime of this server process, on the running loop; the first call makes it."""
+    global _server
+    if _server is None or _server.loop.is_closed():
+        _server = Runtime(has_sessions=True)
+    elif not _server.is_current():
+        raise RuntimeError("this process has a runtime already, on another event loop")
+    return _server
+
+
+async def stop_server_runtime() -> None:
+    """Stop the runtime of this server process, if it has one."""
+    global _server
+    runtime, _server = _server, None
+    if runtime is not None:
+        await runtime.stop()
+
+
+def find_runtime() -> Runtime:
+    """The runtime that publishes for this process; raises NotRunning where nobody could hear."""
+    global _publisher
+    if _server is not None and not _server.loop.is_closed():
+        return _server
+    if not get_settings().redis_url:
+        raise NotRunning(
+            "no server runs in this process, and without Redis it reaches no other: "
+            "set REDIS_URL here and for the server"
+        )
+    with _lock:
+        if _publisher is None:
+            _publisher = asyncio.run_coroutine_threadsafe(
+                _build_publisher(), _start_loop()
+            ).result()
+    return _publisher
+
+
+async def _build_publisher() -> Runtime:
+    return Runtime(has_sessions=False)
+
+
+def _start_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="realtime-publisher", daemon=True).start()
+    return loop

@@ -1,0 +1,1 @@
+"""Daphne as this project runs it: `manage.py serve`."""

@@ -1,0 +1,104 @@
+"""The sessions of this process: who is connected, and how to end them."""
+
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from realtime.core.close_codes import CloseCode
+from realtime.core.identity import Identity
+
+# A disconnect also reaches sessions whose handshake was under way when it came.
+RECENT_SECONDS = 30.0
+MAX_RECENT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which sessions a disconnect means: one session, all of a user, or all of a sign-in."""
+
+    session: str | None = None
+    user: str | None = None
+    sid: str | None = None
+
+    def matches(self, session: "Session") -> bool:
+        return (
+            (self.session is not None and self.session == session.id)
+            or (self.user is not None and self.user == session.user_id)
+            or (self.sid is not None and self.sid == session.sid)
+        )
+
+
+@dataclass(eq=False)
+class Session:
+    """One accepted connection. Counts are of messages and bytes of payload."""
+
+    topic: str
+    address: str
+    user_agent: str
+    close: Callable[[CloseCode, str], None]
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    identity: Identity | None = None
+    began: float = field(default_factory=time.time)
+    ended: float | None = None
+    handshake_began: float = field(default_factory=time.monotonic)
+    messages_in: int = 0
+    bytes_in: int = 0
+    messages_out: int = 0
+    bytes_out: int = 0
+    close_code: int | None = None
+
+    @property
+    def user(self) -> Any:
+        """The Django user, or None for an anonymous session."""
+        return self.identity.user if self.identity else None
+
+    @property
+    def user_id(self) -> str | None:
+        return str(self.identity.user.pk) if self.identity else None
+
+    @property
+    def username(self) -> str | None:
+        return self.identity.user.get_username() if self.identity else None
+
+    @property
+    def sid(self) -> str | None:
+        return self.identity.sid if self.identity else None
+
+
+class Sessions:
+    """The registry of this process."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, Session] = {}
+        self._recent: deque[tuple[float, Target, CloseCode]] = deque(maxlen=MAX_RECENT)
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Any:
+        return iter(tuple(self._sessions.values()))
+
+    def add(self, session: Session) -> None:
+        """Register a session; one that was told to end during its handshake ends now."""
+        self._sessions[session.id] = session
+        for moment, target, code in self._recent:
+            if moment >= session.handshake_began and target.matches(session):
+                session.close(code, "")
+                return
+
+    def remove(self, session: Session) -> None:
+        self._sessions.pop(session.id, None)
+
+    def disconnect(self, target: Target, code: CloseCode, reason: str = "") -> int:
+        """End the sessions that the target means; returns how many."""
+        now = time.monotonic()
+        while self._recent and self._recent[0][0] < now - RECENT_SECONDS:
+            self._recent.popleft()
+        self._recent.append((now, target, code))
+        ended = [session for session in self if target.matches(session)]
+        for session in ended:
+            session.close(code, reason)
+        return len(ended)

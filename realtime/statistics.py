@@ -1,0 +1,138 @@
+"""Live statistics: a view of a stats topic, kept once per process and shared by its sessions.
+
+The view follows the topic like any subscription, so what it says is a pure function of the
+retained publications up to its cursor, the same on every instance.
+"""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+from realtime.core.errors import InvalidParameter
+from realtime.core.messages import encode_message, format_time
+from realtime.core.positions import Position
+from realtime.core.samples import unpack_samples
+from realtime.core.windows import MAX_WINDOWS, SampleRing, Window
+from realtime.encoding import LivePublication
+from realtime.held_topics import HeldTopic
+from realtime.outbox import Frames, Outbox, frame_text
+from realtime.subscriptions import Follower, Start, State, Subscription
+
+
+class StatisticsView(Follower):
+    """The samples of a topic that are retained at its cursor."""
+
+    def __init__(self, held: HeldTopic) -> None:
+        super().__init__(held, cursor=Position(held.position.epoch, 0))
+        self.windows: Counter[Window] = Counter()
+        self._ring = SampleRing()
+        self._time = 0.0
+        self._frames: dict[tuple[Window, tuple[str, ...]], Frames] = {}
+        self._backfill = asyncio.get_running_loop().create_task(self.follow())
+
+    async def ready(self) -> None:
+        """Wait until the retained samples have been read; raises Unavailable."""
+        await asyncio.shield(self._backfill)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no sample is retained."""
+        return len(self._ring) == 0
+
+    def build_frames(self, window: Window, fields: tuple[str, ...], *, skipped: int = 0) -> Frames:
+        """The `stats` message at the cursor; shared by those who ask for the same."""
+        frames = self._frames.get((window, fields)) if not skipped else None
+        if frames is None:
+            message: dict[str, Any] = {
+                "type": "stats",
+                "topic": str(self.held.topic),
+                "offset": self.cursor,
+                "window": window.text,
+                **self._ring.summarise(window, fields),
+                "server_time": format_time(self._time),
+            }
+            if skipped:
+                return frame_text(encode_message({**message, "skipped": skipped}))
+            frames = self._frames[window, fields] = frame_text(encode_message(message))
+        return frames
+
+    def _take(self, publication: LivePublication) -> None:
+        self._ring.append(publication.number, *unpack_samples(publication.entry.data))
+        oldest = publication.number - self.held.namespace.history_size + 1
+        self._ring.evict_before(max(oldest, self.held.first))
+        self._time = publication.entry.time / 1e6
+        self._frames.clear()
+
+    def _lose(self, *, epoch: str, next: int, reason: str) -> None:
+        if epoch != self.epoch:
+            self._ring.clear()
+        else:
+            self._ring.evict_before(next)
+        self._frames.clear()
+
+
+async def open_view(held: HeldTopic, window: Window) -> StatisticsView:
+    """The topic's view, with one more session on a window; raises InvalidParameter, Unavailable.
+
+    Give the window back with `close_view()`.
+    """
+    view = held.statistics
+    if not isinstance(view, StatisticsView):
+        view = held.statistics = StatisticsView(held)
+    if window not in view.windows and len(view.windows) >= MAX_WINDOWS:
+        raise InvalidParameter(
+            f"window: {MAX_WINDOWS} different windows are in use on this topic; take one of "
+            + ", ".join(sorted(used.text for used in view.windows))
+        )
+    view.windows[window] += 1
+    try:
+        await view.ready()
+    except BaseException:
+        close_view(view, window)
+        if view.state is not State.LIVE and held.statistics is view:
+            view.end()
+            held.statistics = None
+        raise
+    return view
+
+
+def close_view(view: StatisticsView, window: Window) -> None:
+    """One session less on a window."""
+    view.windows[window] -= 1
+    if view.windows[window] <= 0:
+        del view.windows[window]
+
+
+class StatisticsSubscription(Subscription):
+    """Pushes a window of the view: at once, then after each publication or interval."""
+
+    def __init__(
+        self,
+        held: HeldTopic,
+        *,
+        outbox: Outbox,
+        start: Start,
+        interval: float,
+        view: StatisticsView,
+        window: Window,
+        fields: tuple[str, ...],
+    ) -> None:
+        super().__init__(held, outbox=outbox, start=start, interval=interval)
+        self._view = view
+        self._window = window
+        self._fields = fields
+
+    async def follow(self) -> None:
+        """Send the statistics as they are now: a view is never replayed."""
+        self._move(State.CATCHING_UP)
+        self.held.followers[self] = None
+        if self.epoch != self._view.epoch:
+            self._skip_to(epoch=self._view.epoch, next=self.held.first, reason="history_lost")
+        if not self._view.is_empty:
+            skipped = max(self._view.cursor - self._sent, 0)
+            self._outbox.put(self._view.build_frames(self._window, self._fields, skipped=skipped))
+        self.cursor = self._sent = self._view.cursor
+        self._move(State.LIVE)
+
+    def _build_frames(self, publication: LivePublication, skipped: int) -> Frames:
+        return self._view.build_frames(self._window, self._fields, skipped=skipped)

@@ -1,0 +1,145 @@
+"""Credentials of a WebSocket handshake.
+
+The tests are plain functions: under `async_to_sync` the database work runs in this thread,
+inside the test's transaction.
+"""
+
+import time
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth.models import AnonymousUser
+
+from accounts.middleware import TokenMiddleware
+from accounts.models import SignIn
+from realtime import errors
+
+
+def handshake(*, authorization: list[bytes] | None = None, offered: list[str] | None = None) -> Any:
+    headers = [(b"host", b"testserver")]
+    headers += [(b"authorization", value) for value in authorization or []]
+    if offered:
+        headers.append((b"sec-websocket-protocol", ", ".join(offered).encode()))
+    return {
+        "type": "websocket",
+        "path": "/ws/echo/",
+        "query_string": b"token=left-alone",
+        "headers": headers,
+        "subprotocols": offered or [],
+    }
+
+
+def pass_through(scope: Any) -> Any:
+    """The scope as the application behind the middleware sees it."""
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope)
+
+    async def unused(*_: Any) -> Any:
+        pytest.fail("the middleware neither receives nor sends")
+
+    async_to_sync(TokenMiddleware(app))(scope, unused, unused)
+    (only,) = seen
+    return only
+
+
+def assert_signed_in(scope: Any, sign_in: SignIn) -> None:
+    assert scope["user"] == sign_in.user
+    assert scope["identity"].sid == str(sign_in.sid)
+    assert scope["auth_error"] is None
+
+
+def assert_refused(scope: Any, error: type[errors.CodedError]) -> None:
+    assert isinstance(scope["user"], AnonymousUser)
+    assert scope["identity"] is None
+    assert type(scope["auth_error"]) is error
+
+
+def test_a_bearer_header_signs_in(forge: Any, sign_in: SignIn) -> None:
+    assert_signed_in(
+        pass_through(handshake(authorization=[b"bearer " + forge().encode()])), sign_in
+    )
+
+
+def test_a_bearer_subprotocol_signs_in(forge: Any, sign_in: SignIn) -> None:
+    offered = ["realtime.v1", f"realtime.bearer.{forge()}"]
+    assert_signed_in(pass_through(handshake(offered=offered)), sign_in)
+
+
+def test_no_credential_is_anonymous_without_an_error() -> None:
+    scope = pass_through(handshake(offered=["realtime.v1"]))
+    assert isinstance(scope["user"], AnonymousUser)
+    assert scope["identity"] is scope["auth_error"] is None
+
+
+def test_no_credential_is_left_in_the_scope(forge: Any) -> None:
+    token = forge()
+    offered = ["realtime.v1", f"realtime.bearer.{token}", "other", "realtime.bearer.two"]
+    given = handshake(authorization=[f"Bearer {token}".encode()], offered=offered)
+    scope = pass_through(given)
+    assert token not in str(scope)
+    assert scope["subprotocols"] == ["realtime.v1", "other"]
+    assert scope["headers"] == [
+        (b"host", b"testserver"),
+        (b"sec-websocket-protocol", b"realtime.v1, other"),
+    ]
+    assert scope["query_string"] == b"token=left-alone"
+    assert token in str(given), "the server's own scope is copied, not changed"
+
+
+def test_a_header_that_offered_a_credential_alone_is_dropped(forge: Any) -> None:
+    scope = pass_through(handshake(offered=[f"realtime.bearer.{forge()}"]))
+    assert scope["subprotocols"] == []
+    assert scope["headers"] == [(b"host", b"testserver")]
+
+
+def test_credentials_are_taken_out_of_each_of_several_headers(forge: Any) -> None:
+    given = handshake(offered=[f"realtime.bearer.{forge()}"])
+    given["headers"].append((b"sec-websocket-protocol", b"realtime.bearer.x,realtime.v1"))
+    scope = pass_through(given)
+    assert scope["headers"][1:] == [(b"sec-websocket-protocol", b"realtime.v1")]
+
+
+def test_an_expired_token_is_told_apart(forge: Any) -> None:
+    token = forge(exp=int(time.time()) - 1)
+    scope = pass_through(handshake(offered=[f"realtime.bearer.{token}"]))
+    assert_refused(scope, errors.TokenExpired)
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [[b""], [b"Bearer"], [b"Bearer "], [b"Basic YTpi"], [b"Bearer a b"], [b"Bearer \xff"]],
+    ids=str,
+)
+def test_a_malformed_header_is_an_error_and_a_good_subprotocol_does_not_mend_it(
+    authorization: list[bytes], forge: Any
+) -> None:
+    offered = [f"realtime.bearer.{forge()}"]
+    scope = pass_through(handshake(authorization=authorization, offered=offered))
+    assert_refused(scope, errors.InvalidToken)
+
+
+def test_two_authorization_headers_are_an_error(forge: Any) -> None:
+    header = b"Bearer " + forge().encode()
+    assert_refused(pass_through(handshake(authorization=[header, header])), errors.InvalidToken)
+
+
+def test_an_empty_bearer_subprotocol_is_an_error(forge: Any) -> None:
+    offered = ["realtime.bearer.", f"realtime.bearer.{forge()}"]
+    assert_refused(pass_through(handshake(offered=offered)), errors.InvalidToken)
+
+
+def test_a_token_that_comes_later_can_be_authenticated(forge: Any, sign_in: SignIn) -> None:
+    authenticate = async_to_sync(pass_through(handshake())["authenticate"])
+    assert authenticate(forge()).user == sign_in.user
+    with pytest.raises(errors.TokenExpired):
+        authenticate(forge(exp=int(time.time()) - 1))
+    with pytest.raises(errors.InvalidToken):
+        authenticate("garbage")
+
+
+def test_other_scopes_pass_untouched() -> None:
+    scope = {"type": "http", "headers": [(b"authorization", b"Bearer x")]}
+    assert pass_through(scope) is scope
