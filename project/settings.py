@@ -24,7 +24,7 @@ DATA_DIR = Path(env.str("DATA_DIR", str(BASE_DIR / "var")))
 
 def read_secret(name: str, *, least: int) -> str:
     """A secret from the environment; in development only, one that is made when missing."""
-    secret = env.str(name, "")
+    secret: str = env.str(name, "")
     if not secret and DEBUG:
         return load_secret(name, DATA_DIR / "secrets")
     if (

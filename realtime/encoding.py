@@ -3,11 +3,11 @@
 from functools import cached_property
 
 import msgspec
+from msgspec import UNSET
 
 from realtime.conf import get_settings
 from realtime.core.entries import JSON, NPY, SAMPLES, Entry, decode_entry
 from realtime.core.messages import (
-    UNSET,
     BinaryHeader,
     Publication,
     Ref,

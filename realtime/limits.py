@@ -22,6 +22,7 @@ class Limits:
         self._users: Counter[str] = Counter()
         self._addresses: Counter[str] = Counter()
         self._buckets: dict[str, TokenBucket] = {}
+        self._sharers: Counter[str] = Counter()  # sessions of each bucket
         self._idle: dict[str, float] = {}  # when the last session of a bucket ended
         rate = settings.handshakes_per_second
         self._handshakes = (
@@ -38,6 +39,7 @@ class Limits:
         """Count a session; returns the limit that it is over, or None. Always `close()` it."""
         address = _group_address(session.address)
         self._addresses[address] += 1
+        self._sharers[_find_key(session)] += 1
         self._idle.pop(_find_key(session), None)
         if session.user_id is not None:
             self._users[session.user_id] += 1
@@ -54,8 +56,11 @@ class Limits:
         _decrease(self._addresses, _group_address(session.address))
         if session.user_id is not None:
             _decrease(self._users, session.user_id)
+        key = _find_key(session)
+        _decrease(self._sharers, key)
         now = time.monotonic()
-        self._idle[_find_key(session)] = now
+        if key not in self._sharers:
+            self._idle[key] = now
         while self._idle and (oldest := next(iter(self._idle))):
             if self._idle[oldest] > now - BUCKET_MEMORY:
                 break

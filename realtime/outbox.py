@@ -57,7 +57,7 @@ class Frames:
 
 def frame_text(text: str) -> Frames:
     """One text message."""
-    return Frames((text_event(text),), len(text))
+    return Frames((text_event(text),), len(text) if text.isascii() else len(text.encode()))
 
 
 def frame_bytes(data: bytes) -> Frames:

@@ -33,11 +33,14 @@ async def refuse(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "websocket.close"})
 
 
+# Django types its paths for views; Channels routes ASGI applications by the same function.
+_route: Any = re_path
+
 application = URLRouter(
     [
-        re_path(r"^ws/echo/\Z", EchoConsumer.as_asgi()),
-        re_path(r"^ws/(?P<namespace>[^/]+)/(?P<name>[^/]+)/\Z", serve_topic),
-        re_path(r"^ws/", SessionConsumer.as_asgi()),
-        re_path(r"", refuse),
+        _route(r"^ws/echo/\Z", EchoConsumer.as_asgi()),
+        _route(r"^ws/(?P<namespace>[^/]+)/(?P<name>[^/]+)/\Z", serve_topic),
+        _route(r"^ws/", SessionConsumer.as_asgi()),
+        _route(r"", refuse),
     ]
 )

@@ -1,5 +1,6 @@
 """The sessions of this process: who is connected, and how to end them."""
 
+import random
 import time
 import uuid
 from collections import deque
@@ -102,3 +103,8 @@ class Sessions:
         for session in ended:
             session.close(code, reason)
         return len(ended)
+
+
+def pick_retry_after() -> str:
+    """When to come back, spread out so that not everybody does at once."""
+    return f"retry_after={random.uniform(1, 4):.2f}"  # noqa: S311 (no secret)

@@ -50,7 +50,7 @@ def make_random(shape: tuple[int, ...], dtype: "np.dtype[Any]") -> Array:
         raise InvalidMessage("random makes float16, float32 or float64")
     generator = np.random.default_rng()
     if dtype.itemsize >= 4:
-        return np.asarray(generator.random(shape, dtype=dtype.type), dtype)  # type: ignore[arg-type]
+        return np.asarray(generator.random(shape, dtype=dtype.type), dtype)
     # Rounding to float16 can reach 1.0, which is outside the range.
     return np.minimum(generator.random(shape, dtype=np.float32), 1 - 2**-11).astype(dtype)
 

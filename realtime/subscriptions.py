@@ -96,6 +96,11 @@ class Follower(ABC):
         self.cursor = cursor.offset  # the last publication that was taken
         self.state = State.NEW
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether `end()` was called."""
+        return self.state is State.ENDED
+
     async def follow(self) -> None:
         """Read what lies before now, then turn live; raises Unavailable."""
         self._move(State.CATCHING_UP)
@@ -150,7 +155,7 @@ class Follower(ABC):
         )
 
     async def _take_page(self, page: Page) -> None:
-        if self.state is State.ENDED:
+        if self.has_ended:
             return
         if page.epoch != self.epoch:
             self._skip_to(epoch=page.epoch, next=page.first, reason=HISTORY_LOST)
@@ -159,7 +164,7 @@ class Follower(ABC):
             self._skip_to(epoch=page.epoch, next=page.first, reason=HISTORY_TRIMMED)
         for number, body in enumerate(page.bodies, page.start):
             await self._make_room(len(body))
-            if self.state is State.ENDED:
+            if self.has_ended:
                 return
             if number > self.cursor:
                 self.cursor = number

@@ -30,8 +30,8 @@ class BytesParser(BaseParser):
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Any = None
-    ) -> bytes:
-        """The body; raises MessageTooBig."""
+    ) -> Any:
+        """The body as bytes; raises MessageTooBig."""
         return read_bounded(stream, get_settings().max_binary_bytes)
 
 

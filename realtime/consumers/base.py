@@ -9,6 +9,7 @@ import logging
 import time
 from collections import deque
 from typing import Any
+from urllib.parse import quote
 
 from channels.consumer import AsyncConsumer
 
@@ -68,7 +69,8 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         self._is_counted = False
         self._has_begun = False
         self.session = Session(
-            topic=scope["path"].removeprefix("/ws/").strip("/")[:100],
+            # Until the path is checked: quoted, so that it cannot break a line of the log.
+            topic=quote(scope["path"].removeprefix("/ws/").strip("/"))[:100],
             address=str(scope["client"][0]) if scope.get("client") else "",
             user_agent=_find_header(scope, b"user-agent"),
             close=self.close,
@@ -108,6 +110,10 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
 
     async def handle_bytes(self, data: bytes) -> None:
         """Answer a binary message; raises CodedError."""
+
+    def find_ref(self, event: dict[str, Any]) -> Ref:
+        """The ref of a message that was refused unread, so that its error can carry it."""
+        return None
 
     async def handle_flood(self, wait: float) -> None:
         """A message is over the limit: refuse it, or let it wait (seconds)."""
@@ -190,18 +196,19 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
             self.session.began = time.time()
             self.runtime.recorder.note(self.session)
             logger.info("session opened", extra=self._describe())
-        bucket = self.runtime.limits.find_bucket(self.session)
+        bucket = self.runtime.limits.find_bucket(self.session) if self._has_begun else None
         while True:
             event = await self.next_event()
             if self.is_closing:
                 continue
             self.session.messages_in += 1
             try:
-                if bucket is not None and not bucket.take(now := time.monotonic()):
+                while bucket is not None and not bucket.take(now := time.monotonic()):
                     await self.handle_flood(bucket.find_wait(now))
-                await self._handle(event)
+                if not self.is_closing:
+                    await self._handle(event)
             except CodedError as error:
-                self.send_error(error)
+                self.send_error(error, self.find_ref(event))
 
     async def _handle(self, event: dict[str, Any]) -> None:
         text, data = event.get("text"), event.get("bytes")

@@ -4,7 +4,6 @@ The socket is accepted first and closed then, so that a browser can read the clo
 """
 
 import asyncio
-import random
 from typing import TYPE_CHECKING
 
 from realtime.consumers.parameters import read_query
@@ -22,6 +21,7 @@ from realtime.core.errors import (
 from realtime.core.identity import Identity
 from realtime.core.messages import Authenticate, parse_message
 from realtime.policies import is_allowed
+from realtime.sessions import pick_retry_after
 
 if TYPE_CHECKING:
     from realtime.consumers.base import SessionConsumer
@@ -57,11 +57,6 @@ async def shake_hands(consumer: "SessionConsumer") -> None:
     consumer.runtime.sessions.add(consumer.session)
 
 
-def pick_retry_after() -> str:
-    """When to come back, spread out so that not everybody does at once."""
-    return f"retry_after={random.uniform(1, 4):.2f}"  # noqa: S311 (no secret)
-
-
 def _check_request(consumer: "SessionConsumer") -> None:
     try:
         consumer.check_path()
@@ -75,9 +70,9 @@ def _check_request(consumer: "SessionConsumer") -> None:
 
 
 async def _find_identity(consumer: "SessionConsumer") -> Identity | None:
-    error: CodedError | None = consumer.scope.get("auth_error")
-    if error is not None:
-        raise _refuse_token(error) from error
+    refused: CodedError | None = consumer.scope.get("auth_error")
+    if refused is not None:
+        raise _refuse_token(refused) from refused
     identity: Identity | None = consumer.scope.get("identity")
     if identity is not None or is_allowed(consumer.policy, None):
         return identity

@@ -50,7 +50,9 @@ def read_query(query: bytes) -> dict[str, str]:
                 "Authorization: Bearer …, a subprotocol, or the first message"
             )
     if len(result) != len(pairs):
-        raise InvalidParameter("a parameter stands twice")
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidParameter(f"{twice[:64]}: a parameter stands once")
     return result
 
 

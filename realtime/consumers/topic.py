@@ -3,10 +3,11 @@
 import asyncio
 import time
 from functools import partial
+from typing import Any
 
 from realtime.conf import Slow
 from realtime.consumers.base import SUBPROTOCOL, SessionConsumer
-from realtime.consumers.handshake import Refusal, pick_retry_after
+from realtime.consumers.handshake import Refusal
 from realtime.consumers.history import read_history
 from realtime.consumers.parameters import parse_parameters
 from realtime.core import strict_json
@@ -45,6 +46,7 @@ from realtime.intake import find_namespace, take_data
 from realtime.pipeline import Receipt
 from realtime.policies import is_allowed
 from realtime.runtime import scope_id
+from realtime.sessions import pick_retry_after
 from realtime.subscriptions import Start, Subscription, find_start
 
 
@@ -71,7 +73,7 @@ class TopicConsumer(SessionConsumer):
         self.policy = self.namespace.subscribe if subscribes else self.namespace.publish
 
     async def begin(self) -> None:
-        self._room = asyncio.Event()
+        self._answered = asyncio.Event()
         try:
             start = await self._take_topic() if self.parameters.subscribes else None
         except Unavailable as error:
@@ -108,12 +110,15 @@ class TopicConsumer(SessionConsumer):
 
     async def handle_text(self, text: str) -> None:
         fields = strict_json.decode_object(text)
-        ref = find_ref(fields)
         try:
-            message = parse_message(fields) if "type" in fields else self.expand(fields)
+            message = self._parse(fields)
+        except CodedError as error:
+            self.send_error(error, find_ref(fields))
+            return
+        try:
             await self.handle_message(message)
         except CodedError as error:
-            self.send_error(error, ref)
+            self.send_error(error, message.ref)  # in the short form a "ref" is data
 
     async def handle_bytes(self, data: bytes) -> None:
         raise NotSupported("this topic takes text messages with JSON, not binary ones")
@@ -121,6 +126,18 @@ class TopicConsumer(SessionConsumer):
     def expand(self, fields: dict[str, object]) -> AnyClientMessage:
         """The full form of an object without a `type`."""
         return Publish(data=fields)
+
+    def find_ref(self, event: dict[str, Any]) -> Ref:
+        text = event.get("text")
+        if text is None or len(text) > self.settings.max_text_bytes:
+            return None
+        try:
+            return self._parse(strict_json.decode_object(text)).ref
+        except CodedError:
+            return None
+
+    def _parse(self, fields: dict[str, object]) -> AnyClientMessage:
+        return parse_message(fields) if "type" in fields else self.expand(fields)
 
     async def handle_message(self, message: AnyClientMessage) -> None:
         """Answer one message; raises CodedError."""
@@ -159,13 +176,17 @@ class TopicConsumer(SessionConsumer):
             self._pending >= self.settings.session_pending_publishes
             or self._pending_bytes >= self.settings.session_pending_bytes
         ):
-            self._room.clear()
-            await self._room.wait()
+            await self._wait_acknowledged()
+
+    async def _wait_acknowledged(self) -> None:
+        """Wait until the history has answered for one publish more."""
+        self._answered.clear()
+        await self._answered.wait()
 
     def _acknowledge(self, ref: Ref, size: int, future: "asyncio.Future[Receipt]") -> None:
         self._pending -= 1
         self._pending_bytes -= size
-        self._room.set()
+        self._answered.set()
         if future.cancelled():
             return
         error = future.exception()
@@ -199,6 +220,8 @@ class TopicConsumer(SessionConsumer):
     async def _send_history(self, query: HistoryQuery) -> None:
         if not is_allowed(self.namespace.subscribe, self.session.user):
             raise PermissionDenied(f"you may not read {self.topic}")
+        while self._pending:  # what this session published before it asked is part of the answer
+            await self._wait_acknowledged()
         reply = await read_history(self.runtime.history, self.topic, self.namespace, query)
         await self.outbox.drained()
         self.send_message(reply)

@@ -27,20 +27,20 @@ class ClientMessage(
     ref: Ref = None
 
 
-class Authenticate(ClientMessage, tag="authenticate", kw_only=True):
+class Authenticate(ClientMessage, tag="authenticate", frozen=True, kw_only=True):
     token: str
 
 
-class Refresh(ClientMessage, tag="refresh", kw_only=True):
+class Refresh(ClientMessage, tag="refresh", frozen=True, kw_only=True):
     token: str
 
 
-class Publish(ClientMessage, tag="publish", kw_only=True):
+class Publish(ClientMessage, tag="publish", frozen=True, kw_only=True):
     data: Any
     id: PublicationId | None = None
 
 
-class BinaryUpload(ClientMessage, tag="binary", kw_only=True):
+class BinaryUpload(ClientMessage, tag="binary", frozen=True, kw_only=True):
     """The header of `chunks` binary messages that follow."""
 
     format: Annotated[str, Meta(max_length=127)] | None = None
@@ -48,23 +48,23 @@ class BinaryUpload(ClientMessage, tag="binary", kw_only=True):
     chunks: Count
 
 
-class ArrayRequest(ClientMessage, tag="request", kw_only=True):
+class ArrayRequest(ClientMessage, tag="request", frozen=True, kw_only=True):
     shape: list[Annotated[int, Meta(ge=0)]]
     dtype: str = "float64"
     source: Annotated[str, Meta(max_length=64)] = "random"
 
 
-class PresenceQuery(ClientMessage, tag="presence", kw_only=True):
+class PresenceQuery(ClientMessage, tag="presence", frozen=True, kw_only=True):
     pass
 
 
-class HistoryQuery(ClientMessage, tag="history", kw_only=True):
+class HistoryQuery(ClientMessage, tag="history", frozen=True, kw_only=True):
     after: Offset = 0
     epoch: str | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY_LIMIT)] = 100
 
 
-class Ping(ClientMessage, tag="ping", kw_only=True):
+class Ping(ClientMessage, tag="ping", frozen=True, kw_only=True):
     pass
 
 
@@ -92,7 +92,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     max_frame_bytes: int
 
 
-class Hello(ServerMessage, tag="hello", kw_only=True):
+class Hello(ServerMessage, tag="hello", frozen=True, kw_only=True):
     session: str
     instance: str
     user: str | None
@@ -103,7 +103,7 @@ class Hello(ServerMessage, tag="hello", kw_only=True):
     limits: Limits
 
 
-class Subscribed(ServerMessage, tag="subscribed", kw_only=True):
+class Subscribed(ServerMessage, tag="subscribed", frozen=True, kw_only=True):
     topic: str
     epoch: str | None
     offset: int | None
@@ -111,7 +111,7 @@ class Subscribed(ServerMessage, tag="subscribed", kw_only=True):
     recovered: bool | None
 
 
-class Publication(ServerMessage, tag="publication", kw_only=True):
+class Publication(ServerMessage, tag="publication", frozen=True, kw_only=True):
     topic: str
     offset: int | None
     data: msgspec.Raw
@@ -120,7 +120,7 @@ class Publication(ServerMessage, tag="publication", kw_only=True):
     skipped: int | UnsetType = UNSET
 
 
-class BinaryHeader(ServerMessage, tag="binary", kw_only=True):
+class BinaryHeader(ServerMessage, tag="binary", frozen=True, kw_only=True):
     topic: str
     offset: int | None
     format: str
@@ -134,7 +134,7 @@ class BinaryHeader(ServerMessage, tag="binary", kw_only=True):
     skipped: int | UnsetType = UNSET
 
 
-class Gap(ServerMessage, tag="gap", kw_only=True):
+class Gap(ServerMessage, tag="gap", frozen=True, kw_only=True):
     topic: str
     epoch: str
     after: int
@@ -142,7 +142,7 @@ class Gap(ServerMessage, tag="gap", kw_only=True):
     reason: str
 
 
-class HistoryReply(ServerMessage, tag="history", kw_only=True):
+class HistoryReply(ServerMessage, tag="history", frozen=True, kw_only=True):
     ref: Ref
     topic: str
     epoch: str
@@ -151,7 +151,7 @@ class HistoryReply(ServerMessage, tag="history", kw_only=True):
     complete: bool
 
 
-class Ack(ServerMessage, tag="ack", kw_only=True):
+class Ack(ServerMessage, tag="ack", frozen=True, kw_only=True):
     ref: Ref
     topic: str
     offset: int | None
@@ -159,17 +159,17 @@ class Ack(ServerMessage, tag="ack", kw_only=True):
     duplicate: bool
 
 
-class Refreshed(ServerMessage, tag="refreshed", kw_only=True):
+class Refreshed(ServerMessage, tag="refreshed", frozen=True, kw_only=True):
     ref: Ref
     expires_at: str
 
 
-class Pong(ServerMessage, tag="pong", kw_only=True):
+class Pong(ServerMessage, tag="pong", frozen=True, kw_only=True):
     ref: Ref
     server_time: str
 
 
-class ErrorMessage(ServerMessage, tag="error", kw_only=True):
+class ErrorMessage(ServerMessage, tag="error", frozen=True, kw_only=True):
     ref: Ref
     code: str
     detail: str
@@ -213,9 +213,10 @@ def parse_message(fields: dict[str, Any]) -> AnyClientMessage:
 def find_ref(fields: dict[str, Any]) -> Ref:
     """The `ref` of a message that may be wrong otherwise, so that its error can carry it."""
     try:
-        return msgspec.convert(fields.get("ref"), Ref)  # type: ignore[arg-type]
+        ref: Ref = msgspec.convert(fields.get("ref"), Ref)
     except msgspec.ValidationError:
         return None
+    return ref
 
 
 def format_time(seconds: float) -> str:

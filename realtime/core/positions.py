@@ -47,11 +47,17 @@ class Sequence(Generic[Item]):
 
         None stands for an item that exists but was not carried. Repeats vanish.
         """
+        ready: list[tuple[int, Item]] = []
         for offset, item in enumerate(items, first):
             self.announced = max(self.announced, offset)
-            if item is not None and offset > self.offset and len(self._held) < MAX_HELD:
+            if item is None or offset <= self.offset:
+                continue
+            if offset == self.offset + 1:  # always taken: a full hold has to be able to move on
                 self._held[offset] = item
-        return self._release()
+                ready += self._release()
+            elif len(self._held) < MAX_HELD:
+                self._held[offset] = item
+        return ready + self._release()
 
     def settle(self, *, announced: int, top: int) -> None:
         """Take the history's word for what exists, unless more was announced since.

@@ -28,6 +28,8 @@ def decode(text: str | bytes) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode()
+        elif not text.isascii():
+            text.encode()
         value = _DECODER.decode(text)
         if "\\u" in text:
             _refuse_lone_surrogates(value)

@@ -2,8 +2,11 @@
 --
 -- KEYS  1 meta   2 log
 -- ARGV  1 epoch to begin with   2 after   3 limit   4 bytes
+--       5 seconds that a topic which is new stays known
 -- Returns {epoch, first, top, start, body…}.
-redis.call('HSETNX', KEYS[1], 'epoch', ARGV[1])
+if redis.call('HSETNX', KEYS[1], 'epoch', ARGV[1]) == 1 then
+  redis.call('EXPIRE', KEYS[1], ARGV[5])
+end
 local state = redis.call('HMGET', KEYS[1], 'epoch', 'top', 'first')
 local top, first = tonumber(state[2] or 0), tonumber(state[3] or 1)
 local after, limit, room = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])

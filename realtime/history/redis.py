@@ -81,7 +81,8 @@ class RedisHistory(History):
 
     async def read(self, topic: Topic, *, after: int, limit: int) -> Page:
         keys = [_key(topic, "meta"), _key(topic, "log")]
-        reply = await self._run(self._read_script, keys, [_new_epoch(), after, limit, PAGE_BYTES])
+        arguments = [_new_epoch(), after, limit, PAGE_BYTES, HOLD_SECONDS]
+        reply = await self._run(self._read_script, keys, arguments)
         epoch, first, top, start, *bodies = reply
         return Page(epoch.decode(), int(first), int(top), int(start), bodies)
 

@@ -8,9 +8,9 @@ from typing import Any
 from daphne.server import Server as DaphneServer
 from twisted.internet import defer
 
-from realtime.consumers.handshake import pick_retry_after
 from realtime.core.close_codes import CloseCode
 from realtime.runtime import get_server_runtime, stop_server_runtime
+from realtime.sessions import pick_retry_after
 
 logger = logging.getLogger("realtime.server")
 

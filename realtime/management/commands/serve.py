@@ -1,7 +1,7 @@
 """`manage.py serve`: run the server."""
 
 import sys
-from typing import Any, ClassVar
+from typing import Any
 
 from django.core import checks
 from django.core.management.base import BaseCommand
@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand
 
 class Command(BaseCommand):
     help = "Serve this project over HTTP and WebSocket; takes all options of daphne."
-    requires_system_checks: ClassVar[list[str]] = []
+    requires_system_checks = ()
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Check the configuration and hand over to daphne's command line."""

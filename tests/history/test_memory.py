@@ -1,0 +1,259 @@
+"""What every history does, held against both stores; and what the one in memory adds."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from realtime.conf import build_settings
+from realtime.core.errors import Unavailable
+from realtime.core.positions import Position
+from realtime.core.topics import Topic
+from realtime.history import Accepted, History
+from realtime.history.base import PAGE_BYTES
+from realtime.history.memory import MemoryHistory
+from tests.history.conftest import Writer
+
+Write = Callable[..., Writer]
+
+
+def check(results: list[Accepted | Unavailable]) -> list[Accepted]:
+    assert all(isinstance(result, Accepted) for result in results), results
+    return results  # type: ignore[return-value]
+
+
+class TestContract:
+    """Memory and Redis alike."""
+
+    async def test_offsets_begin_at_1_and_rise_by_1_within_one_epoch(self, write: Write) -> None:
+        log = write()
+        first = await log.append(b"a", b"b")
+        second = await log.append(b"c")
+        assert (list(first.offsets), list(second.offsets)) == ([1, 2], [3])
+        assert first.epoch == second.epoch
+        page = await log.read()
+        assert (page.epoch, page.first, page.top, page.start) == (first.epoch, 1, 3, 1)
+        assert list(page.bodies) == [b"a", b"b", b"c"]
+
+    async def test_bodies_are_any_bytes(self, write: Write) -> None:
+        log = write()
+        bodies = [b"", b"\x00", b"\xff" * 70_000, bytes(range(256))]
+        await log.append(*bodies)
+        assert list((await log.read()).bodies) == bodies
+
+    async def test_concurrent_appends_each_get_offsets_of_their_own(self, write: Write) -> None:
+        log = write()
+        results = await asyncio.gather(*(log.append(b"%d" % n, b"%d" % n) for n in range(40)))
+        offsets = sorted(offset for result in results for offset in result.offsets)
+        assert offsets == list(range(1, 81))
+        bodies = list((await log.read()).bodies)
+        for n, result in enumerate(results):  # a batch is whole
+            first, second = result.offsets
+            assert second == first + 1
+            assert bodies[first - 1] == bodies[second - 1] == b"%d" % n
+
+    async def test_batches_of_several_topics_go_in_one_call(
+        self, write: Write, history: History
+    ) -> None:
+        one, two = write("-1"), write("-2")
+        await two.append(b"x")
+        results = check(await history.append([one.batch(b"a", b"b"), two.batch(b"c")]))
+        assert [list(result.offsets) for result in results] == [[1, 2], [2]]
+        assert results[0].epoch != results[1].epoch
+
+    async def test_no_batches_are_no_work(self, history: History) -> None:
+        assert await history.append([]) == []
+        assert await history.read_tops([]) == []
+
+    async def test_an_id_is_published_once_across_batches(self, write: Write) -> None:
+        log = write()
+        first = await log.append((b"a", "one"), b"b")
+        again = await log.append((b"other data", "one"), (b"c", "two"))
+        assert first.duplicates == frozenset()
+        assert (list(again.offsets), again.duplicates) == ([1, 3], {0})
+        assert list((await log.read()).bodies) == [b"a", b"b", b"c"]
+
+    async def test_an_id_is_published_once_within_a_batch(self, write: Write) -> None:
+        log = write()
+        result = await log.append((b"a", "x"), (b"b", "y"), (b"c", "x"), b"d", (b"e", "y"))
+        assert (list(result.offsets), result.duplicates) == ([1, 2, 1, 3, 2], {2, 4})
+        assert list((await log.read()).bodies) == [b"a", b"b", b"d"]
+
+    async def test_a_batch_of_nothing_but_repeats_changes_nothing(self, write: Write) -> None:
+        log = write()
+        await log.append((b"a", "x"))
+        result = await log.append((b"a", "x"), (b"a", "x"))
+        assert (list(result.offsets), result.duplicates, result.first) == ([1, 1], {0, 1}, 1)
+        assert (await log.read()).top == 1
+
+    async def test_the_same_id_on_another_topic_is_another_publication(self, write: Write) -> None:
+        one, two = write("-1"), write("-2")
+        await one.append((b"a", "x"))
+        assert (await two.append((b"a", "x"))).duplicates == frozenset()
+
+    async def test_an_id_is_known_after_its_publication_was_trimmed(self, write: Write) -> None:
+        log = write(history_size=1)
+        await log.append((b"a", "x"))
+        await log.append(b"b")
+        again = await log.append((b"a", "x"))
+        assert (list(again.offsets), again.duplicates) == ([1], {0})
+
+    async def test_the_oldest_go_beyond_the_size(self, write: Write) -> None:
+        log = write(history_size=3)
+        assert (await log.append(b"1", b"2", b"3")).first == 1
+        assert (await log.append(b"4")).first == 2
+        assert (await log.append(*(b"%d" % n for n in range(5, 105)))).first == 102
+        page = await log.read()
+        assert (page.first, page.start, page.top) == (102, 102, 104)
+        assert list(page.bodies) == [b"102", b"103", b"104"]
+
+    async def test_the_oldest_go_beyond_the_bytes(self, write: Write) -> None:
+        log = write(history_bytes=100)
+        await log.append(b"a" * 40, b"b" * 40)
+        assert (await log.append(b"c" * 20)).first == 1
+        assert (await log.append(b"d" * 30)).first == 2
+        assert [body[:1] for body in (await log.read()).bodies] == [b"b", b"c", b"d"]
+
+    async def test_the_newest_always_stays(self, write: Write) -> None:
+        log = write(history_bytes=10)
+        assert (await log.append(b"x" * 100, b"y" * 200)).first == 2
+        page = await log.read()
+        assert (page.first, page.top, [len(body) for body in page.bodies]) == (2, 2, [200])
+        assert (await log.append(b"z")).first == 3
+
+    async def test_bytes_are_counted_right_over_many_trims(self, write: Write) -> None:
+        log = write(history_bytes=1000, history_size=1000)
+        sizes = [(n * 37) % 400 for n in range(120)]
+        for start in range(0, 120, 7):
+            result = await log.append(*(b"x" * size for size in sizes[start : start + 7]))
+        kept, total = 0, 0
+        for size in reversed(sizes):
+            total += size
+            if kept and total > 1000:
+                break
+            kept += 1
+        assert result.first == 120 - kept + 1
+        page = await log.read()
+        assert [len(body) for body in page.bodies] == sizes[-kept:]
+
+    async def test_history_goes_after_its_time_and_offsets_go_on(self, write: Write) -> None:
+        log = write(history_ttl=1)
+        before = await log.append((b"a", "x"), b"b")
+        await asyncio.sleep(1.3)
+        page = await log.read()
+        assert (page.epoch, page.first, page.top, list(page.bodies)) == (before.epoch, 3, 2, [])
+        after = await log.append(b"c")
+        assert (after.epoch, list(after.offsets), after.first) == (before.epoch, [3], 3)
+        page = await log.read()
+        assert (page.first, page.start, list(page.bodies)) == (3, 3, [b"c"])
+
+    async def test_an_append_after_that_time_does_not_bring_the_past_back(
+        self, write: Write
+    ) -> None:
+        log = write(history_ttl=1)
+        await log.append(b"a", b"b")
+        await asyncio.sleep(1.3)
+        assert (await log.append(b"c")).first == 3
+        assert list((await log.read()).bodies) == [b"c"]
+
+    async def test_pages_follow_each_other(self, write: Write) -> None:
+        log = write()
+        await log.append(*(b"%d" % n for n in range(1, 51)))
+        got: list[bytes] = []
+        while True:
+            page = await log.read(after=len(got), limit=7)
+            if not page.bodies:
+                break
+            assert page.start == len(got) + 1
+            assert len(page.bodies) <= 7
+            got += page.bodies
+        assert got == [b"%d" % n for n in range(1, 51)]
+
+    @pytest.mark.parametrize("after", [50, 51, 1000])
+    async def test_a_read_after_the_top_is_empty_and_names_the_top(
+        self, write: Write, after: int
+    ) -> None:
+        log = write()
+        await log.append(*([b"x"] * 50))
+        page = await log.read(after=after)
+        assert (list(page.bodies), page.top, page.start) == ([], 50, after + 1)
+
+    async def test_a_page_stops_after_the_publication_that_fills_it(self, write: Write) -> None:
+        log = write()
+        size = PAGE_BYTES // 3
+        await log.append(*([b"x" * size] * 10))
+        assert len((await log.read()).bodies) == 4
+        await log.append(b"y" * (3 * PAGE_BYTES))
+        assert len((await log.read(after=10)).bodies) == 1
+
+    async def test_reading_an_unknown_topic_gives_it_an_epoch(self, write: Write) -> None:
+        log = write()
+        page = await log.read()
+        assert (page.first, page.top, page.start, list(page.bodies)) == (1, 0, 1, [])
+        assert page.epoch
+        assert (await log.append(b"a")).epoch == page.epoch
+
+    async def test_tops_give_an_unknown_topic_an_epoch_that_stays(
+        self, write: Write, history: History
+    ) -> None:
+        known, unknown = write("-1"), write("-2")
+        epoch = (await known.append(b"a", b"b")).epoch
+        tops = await history.read_tops([unknown.topic, known.topic])
+        assert tops[1] == Position(epoch, 2)
+        assert tops[0].offset == 0
+        assert await history.read_tops([unknown.topic, known.topic]) == tops
+        assert (await unknown.append(b"c")).epoch == tops[0].epoch
+
+
+class TestMemory:
+    """The bounds over all topics together."""
+
+    @staticmethod
+    def open(**options: Any) -> MemoryHistory:
+        return MemoryHistory(build_settings(options))
+
+    async def test_the_least_recently_used_topic_goes_first(self) -> None:
+        history = self.open(MEMORY_HISTORY_TOPICS=2)
+        logs = [Writer(history, Topic("broadcast", name)) for name in "abc"]
+        epochs = [(await log.append(b"x")).epoch for log in logs[:2]]
+        await logs[0].read()
+        await logs[2].append(b"x")
+        assert (await logs[0].read()).epoch == epochs[0]
+        page = await logs[1].read()
+        assert (page.epoch != epochs[1], page.top) == (True, 0)
+
+    async def test_bytes_of_all_topics_are_bounded(self) -> None:
+        history = self.open(MEMORY_HISTORY_BYTES=1000)
+        logs = [Writer(history, Topic("broadcast", f"t{n}")) for n in range(5)]
+        for log in logs:
+            await log.append(b"x" * 300)
+        kept = [log for log in reversed(logs) if (await log.read()).top]
+        assert kept == [logs[4], logs[3], logs[2]]
+
+    async def test_a_topic_over_all_bounds_keeps_its_newest(self) -> None:
+        history = self.open(MEMORY_HISTORY_BYTES=100)
+        log = Writer(history, Topic("broadcast", "a"))
+        epoch = (await log.append(b"x" * 500)).epoch
+        page = await log.read()
+        assert (page.epoch, page.top, len(page.bodies)) == (epoch, 1, 1)
+
+    async def test_what_expired_or_was_trimmed_no_longer_counts(self) -> None:
+        history = self.open(MEMORY_HISTORY_BYTES=1000)
+        quiet = Writer(history, Topic("broadcast", "quiet"), history_ttl=0.01)
+        other = Writer(history, Topic("broadcast", "other"), history_size=1)
+        epoch = (await quiet.append(b"x" * 900)).epoch
+        await asyncio.sleep(0.02)
+        await quiet.append(b"y")
+        for _ in range(10):
+            await other.append(b"z" * 900)
+        assert (await quiet.read()).epoch == epoch
+
+    async def test_ids_are_forgotten_after_their_time(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        history = self.open()
+        log = Writer(history, Topic("broadcast", "a"))
+        await log.append((b"x", "one"))
+        monkeypatch.setattr("realtime.history.memory.ID_MEMORY", -1)
+        assert (await log.append((b"x", "one"))).duplicates == frozenset()

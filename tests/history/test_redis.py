@@ -1,0 +1,241 @@
+"""The history in Redis: what its scripts announce, and what happens when Redis does not answer."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import redis as redis_client
+from channels.layers import get_channel_layer
+
+from realtime.conf import Settings, build_settings
+from realtime.core.errors import Unavailable
+from realtime.core.positions import Position
+from realtime.core.topics import Topic
+from realtime.history.redis import LONGEST_CARRIED, RedisHistory, find_group_prefix
+from tests.history.conftest import Writer
+from tests.servers import RedisServer
+
+UseRedis = Callable[..., Settings]
+
+
+@pytest.fixture
+async def history(shared_redis: RedisServer, use_redis: UseRedis) -> AsyncIterator[RedisHistory]:
+    history = RedisHistory(use_redis(shared_redis))
+    yield history
+    await history.close()
+
+
+@pytest.fixture
+def client(shared_redis: RedisServer) -> Any:
+    with redis_client.Redis(port=shared_redis.port) as client:
+        yield client
+
+
+class TestAnnouncement:
+    """An append is heard as the installed channels-redis writes and reads messages."""
+
+    @pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 256, 1000])
+    async def test_a_batch_arrives_as_one_message_of_the_layer(
+        self, history: RedisHistory, topic: Topic, count: int
+    ) -> None:
+        layer = get_channel_layer()
+        channel = await layer.new_channel()
+        await layer.group_add(topic.group, channel)
+        log = Writer(history, topic, history_size=5)
+        bodies = [os.urandom(n % 40) for n in range(count)]
+        accepted = await log.append(*bodies)
+        message = await asyncio.wait_for(layer.receive(channel), 5)
+        assert message == {
+            "type": "publications",
+            "topic": str(topic),
+            "epoch": accepted.epoch,
+            "offset": 1,
+            "first": max(1, count - 4),
+            "entries": bodies,
+        }
+        assert all(type(entry) is bytes for entry in message["entries"])
+        await layer.flush()
+
+    async def test_a_long_body_is_announced_without_its_bytes(
+        self, history: RedisHistory, topic: Topic
+    ) -> None:
+        layer = get_channel_layer()
+        channel = await layer.new_channel()
+        await layer.group_add(topic.group, channel)
+        log = Writer(history, topic)
+        bodies = [b"x" * LONGEST_CARRIED, b"y" * (LONGEST_CARRIED + 1), b"z"]
+        await log.append(*bodies)
+        message = await asyncio.wait_for(layer.receive(channel), 5)
+        assert message["entries"] == [bodies[0], None, b"z"]
+        assert list((await log.read()).bodies) == bodies
+        await layer.flush()
+
+    async def test_repeats_are_not_announced_and_offsets_fit_the_new_ones(
+        self, history: RedisHistory, topic: Topic
+    ) -> None:
+        layer = get_channel_layer()
+        channel = await layer.new_channel()
+        await layer.group_add(topic.group, channel)
+        log = Writer(history, topic)
+        await log.append((b"a", "x"))
+        await log.append((b"a", "x"))
+        await log.append((b"a", "x"), b"b", (b"c", "y"))
+        messages = [await asyncio.wait_for(layer.receive(channel), 5) for _ in range(2)]
+        assert [(m["offset"], m["entries"]) for m in messages] == [(1, [b"a"]), (2, [b"b", b"c"])]
+        await layer.flush()
+
+    def test_other_layers_are_not_written_for(self, settings: Any) -> None:
+        url = "redis://127.0.0.1:1/0"
+        options = build_settings({"REDIS_URL": url})
+        pubsub = "channels_redis.pubsub.RedisPubSubChannelLayer"
+        for backend, config, prefix in [
+            (pubsub, {"hosts": [url]}, "asgi__group__"),
+            (pubsub, {"hosts": [{"address": url}], "prefix": "mine"}, "mine__group__"),
+            (pubsub, {"hosts": ["redis://127.0.0.1:2/0"]}, None),
+            (pubsub, {"hosts": [url, "redis://127.0.0.1:2/0"]}, None),
+            (pubsub, {"hosts": [url], "serializer_format": "json"}, None),
+            (pubsub, {"hosts": [url], "symmetric_encryption_keys": ["secret"]}, None),
+            ("channels.layers.InMemoryChannelLayer", {}, None),
+        ]:
+            settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": config}}
+            assert find_group_prefix(options) == prefix, config
+
+
+class TestStore:
+    """What is in Redis."""
+
+    async def test_offsets_are_not_rounded(
+        self, history: RedisHistory, topic: Topic, client: Any
+    ) -> None:
+        layer = get_channel_layer()
+        channel = await layer.new_channel()
+        await layer.group_add(topic.group, channel)
+        log = Writer(history, topic, history_size=2)
+        await log.append(b"a")
+        top = 10**13 + 1
+        client.hset(f"rt:{{{topic}}}:meta", mapping={"top": top, "first": top + 1})
+        client.delete(f"rt:{{{topic}}}:log")
+        result = await log.append(b"b", (b"c", "id"), (b"c", "id"), b"d")
+        assert list(result.offsets) == [top + 1, top + 2, top + 2, top + 3]
+        assert (result.duplicates, result.first) == ({2}, top + 2)
+        page = await log.read(after=top + 2)
+        assert (page.top, page.start, list(page.bodies)) == (top + 3, top + 3, [b"d"])
+        assert await history.read_tops([topic]) == [Position(result.epoch, top + 3)]
+        await asyncio.wait_for(layer.receive(channel), 5)
+        message = await asyncio.wait_for(layer.receive(channel), 5)
+        assert (message["offset"], message["first"]) == (top + 1, top + 2)
+        await layer.flush()
+
+    async def test_every_key_of_a_topic_expires_and_shares_its_slot(
+        self, history: RedisHistory, topic: Topic, client: Any
+    ) -> None:
+        other = Topic("broadcast", topic.name + "-read")
+        await Writer(history, topic, history_ttl=50).append((b"a", "x"))
+        await Writer(history, other).read()
+        await history.read_tops([Topic("broadcast", topic.name + "-tops")])
+        keys = client.keys(f"rt:{{{topic}*")
+        assert len(keys) == 5
+        for key in keys:
+            assert client.ttl(key) > 0, key
+        assert client.ttl(f"rt:{{{topic}}}:meta") > client.ttl(f"rt:{{{topic}}}:log")
+
+    async def test_a_flushed_script_is_loaded_again(
+        self, history: RedisHistory, topic: Topic, client: Any
+    ) -> None:
+        log = Writer(history, topic)
+        await log.append(b"a")
+        client.script_flush()
+        results = await history.append([log.batch(b"b"), log.batch(b"c")])
+        assert [list(result.offsets) for result in results] == [[2], [3]]  # type: ignore[union-attr]
+        client.script_flush()
+        assert (await log.read()).top == 3
+        client.script_flush()
+        assert (await history.read_tops([topic]))[0].offset == 3
+
+    async def test_another_process_sees_the_same(
+        self, history: RedisHistory, topic: Topic, use_redis: UseRedis, shared_redis: RedisServer
+    ) -> None:
+        other = RedisHistory(use_redis(shared_redis))
+        here, there = Writer(history, topic), Writer(other, topic)
+        await here.append((b"a", "x"))
+        result = await there.append((b"a", "x"), b"b")
+        assert (list(result.offsets), result.duplicates) == ([1, 2], {0})
+        assert await here.read() == await there.read()
+        await other.close()
+
+    async def test_an_error_of_one_batch_leaves_the_others(
+        self, history: RedisHistory, topic: Topic, client: Any
+    ) -> None:
+        good, bad = Writer(history, topic), Writer(history, Topic("broadcast", topic.name + "-b"))
+        client.set(f"rt:{{{bad.topic}}}:meta", "no hash")
+        results = await history.append([bad.batch(b"a"), good.batch(b"b")])
+        assert isinstance(results[0], Unavailable)
+        assert list(results[1].offsets) == [1]  # type: ignore[union-attr]
+        assert list((await good.append(b"c")).offsets) == [2]
+
+
+class TestOutage:
+    """Redis stops, dies and comes back."""
+
+    async def test_a_stopped_redis_is_unavailable_within_the_deadline_and_comes_back(
+        self, redis: RedisServer, use_redis: UseRedis, topic: Topic
+    ) -> None:
+        history = RedisHistory(use_redis(redis, HISTORY_TIMEOUT=0.3))
+        log = Writer(history, topic)
+        await log.append(b"a")
+        redis.signal(signal.SIGSTOP)
+        began = time.monotonic()
+        results = await history.append([log.batch((b"b", "x")), log.batch(b"c")])
+        assert all(isinstance(result, Unavailable) for result in results)
+        for call in (log.read(), history.read_tops([topic])):
+            with pytest.raises(Unavailable):
+                await call
+        assert time.monotonic() - began < 2
+        redis.signal(signal.SIGCONT)
+        # The reply of the lost call, which Redis may have run, belongs to nobody.
+        again = await log.append((b"b", "x"), b"d")
+        bodies = list((await log.read()).bodies)
+        assert bodies.count(b"b") == 1
+        assert bodies[again.offsets[0] - 1] == b"b"
+        assert bodies[again.offsets[1] - 1] == b"d"
+        await history.close()
+
+    async def test_a_cancelled_append_leaves_no_reply_for_the_next(
+        self, redis: RedisServer, use_redis: UseRedis, topic: Topic
+    ) -> None:
+        history = RedisHistory(use_redis(redis))
+        log = Writer(history, topic)
+        await log.append(b"a")
+        redis.signal(signal.SIGSTOP)
+        call = asyncio.create_task(log.append(b"b", b"b", b"b"))
+        await asyncio.sleep(0.1)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        redis.signal(signal.SIGCONT)
+        result = await log.append(b"c")
+        assert list((await log.read()).bodies)[result.offsets[0] - 1] == b"c"
+        await history.close()
+
+    async def test_a_killed_redis_is_unavailable_and_its_successor_begins_a_new_epoch(
+        self, redis: RedisServer, use_redis: UseRedis, topic: Topic
+    ) -> None:
+        history = RedisHistory(use_redis(redis))
+        log = Writer(history, topic)
+        before = await log.append(b"a")
+        redis.kill()
+        began = time.monotonic()
+        (result,) = await history.append([log.batch(b"b")])
+        assert isinstance(result, Unavailable)
+        for call in (log.read(), history.read_tops([topic])):
+            with pytest.raises(Unavailable):
+                await call
+        assert time.monotonic() - began < 2
+        redis.start()
+        after = await log.append(b"c")
+        assert (list(after.offsets), after.epoch != before.epoch) == ([1], True)
+        await history.close()
