@@ -29,7 +29,7 @@ class Command(BaseCommand):
             f"            ws://{shown}:{port}/ws/arrays/<name>/",
             f"            ws://{shown}:{port}/ws/blobs/<name>/",
         ]
-        if not users.exists():
+        if not users.filter(username__in=("demo", "admin")).exists():
             demo, admin = secrets.token_urlsafe(12), secrets.token_urlsafe(12)
             users.create_user("demo", password=demo)
             users.create_superuser("admin", password=admin)
