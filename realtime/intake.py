@@ -28,6 +28,9 @@ from realtime.core.topics import Topic
 
 logger = logging.getLogger("realtime.intake")
 
+# Room for the JSON around the data of a publication, also where a reply lists it.
+ENVELOPE_BYTES = 2048
+
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,63}/[a-z0-9!#$&^_.+-]{1,63}", re.ASCII)
 
 
@@ -134,8 +137,10 @@ def _load_processor(path: str) -> Any:
 
 
 def _build_entry(format: str, data: bytes, user: Any, now: float) -> Entry:
-    if len(data) > get_settings().max_binary_bytes:
-        raise MessageTooBig(
-            f"a publication is at most {get_settings().max_binary_bytes} bytes, not {len(data)}"
-        )
+    settings = get_settings()
+    most = settings.max_binary_bytes
+    if format == JSON:  # it leaves in one message, not in chunks
+        most = min(most, settings.max_frame_bytes - ENVELOPE_BYTES)
+    if len(data) > most:
+        raise MessageTooBig(f"a publication is at most {most} bytes here, not {len(data)}")
     return Entry(format, data, user.get_username() if user is not None else None, int(now * 1e6))

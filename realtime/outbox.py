@@ -5,12 +5,17 @@ the publisher never waits for a subscriber.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from autobahn.exception import Disconnected, PayloadExceededError
+
 from realtime.core.close_codes import RESERVED_CODE_SHIFT, CloseCode
+
+logger = logging.getLogger("realtime.outbox")
 
 Event = dict[str, Any]
 Send = Callable[[Event], Awaitable[None]]
@@ -143,10 +148,7 @@ class Outbox:
         """Close the socket after what waits; later items are dropped."""
         if self._close is not None or self._is_closed:
             return
-        number = int(code)
-        if code is not CloseCode.NORMAL and number < 3000:
-            number += RESERVED_CODE_SHIFT  # daphne lets an application send no code below 3000
-        self._close = {"type": "websocket.close", "code": number, "reason": reason}
+        self._close = _build_close(code, reason)
         if self._writer is None:
             self._writer = self._loop.create_task(self._write(None))
 
@@ -179,8 +181,13 @@ class Outbox:
             if self._close is not None and not self._is_closed:
                 self._is_closed = True
                 await self._send(self._close)
-        except OSError:
+        except (OSError, Disconnected):
             self.discard()  # the peer went away; the server reports it as a disconnect
+        except PayloadExceededError as error:
+            # Going on would leave a hole in what the client gets.
+            logger.error("daphne's --websocket-max-message-size is too small: %s", error)
+            self.discard()
+            await self._send(_build_close(CloseCode.INTERNAL_ERROR))
         finally:
             self._writer = None
             self._release_drained()
@@ -211,3 +218,10 @@ class Outbox:
     def _cut(self) -> None:
         if not self._is_closed:
             self._on_abort()
+
+
+def _build_close(code: CloseCode, reason: str = "") -> Event:
+    number = int(code)
+    if code is not CloseCode.NORMAL and number < 3000:
+        number += RESERVED_CODE_SHIFT  # daphne lets an application send no code below 3000
+    return {"type": "websocket.close", "code": number, "reason": reason}

@@ -1,14 +1,18 @@
 """A page of the past, for the `history` message."""
 
-from realtime.conf import Namespace
+from realtime.conf import Namespace, get_settings
 from realtime.core.errors import NotSupported
 from realtime.core.messages import BinaryHeader, HistoryQuery, HistoryReply, Publication
 from realtime.core.topics import Topic
 from realtime.encoding import LivePublication
 from realtime.history import History
+from realtime.intake import ENVELOPE_BYTES
 
-# A reply stops after the publication that takes it over this many bytes.
+# A reply stops before the publication that would take it over this many bytes.
 REPLY_BYTES = 1024 * 1024
+# At most the JSON around the data of a publication; a binary header.
+PUBLICATION_BYTES = 256
+HEADER_BYTES = 1024
 
 
 async def read_history(
@@ -25,16 +29,20 @@ async def read_history(
     complete = query.epoch in (None, page.epoch) and page.first <= query.after + 1
     if query.epoch not in (None, page.epoch):
         page = await history.read(topic, after=0, limit=query.limit)
-    epoch, publications, size = page.epoch, [], 0
+    # The reply is one message, which no server sends above its limit.
+    room = min(REPLY_BYTES, get_settings().max_frame_bytes) - ENVELOPE_BYTES
+    epoch = page.epoch
+    publications: list[Publication | BinaryHeader] = []
     while page.bodies and page.epoch == epoch:
         for number, body in enumerate(page.bodies, page.start):
-            message: Publication | BinaryHeader = LivePublication(
-                topic, number=number, body=body
-            ).describe()
+            message = LivePublication(topic, number=number, body=body).describe()
+            is_header = isinstance(message, BinaryHeader)
+            room -= HEADER_BYTES if is_header else PUBLICATION_BYTES + len(body)
+            if publications and room < 0:
+                break
             publications.append(message)
-            size += len(body) if isinstance(message, Publication) else 256
         left = query.limit - len(publications)
-        if not left or size >= REPLY_BYTES:
+        if not left or room < 0:
             break
         page = await history.read(topic, after=number, limit=left)
     return HistoryReply(
