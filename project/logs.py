@@ -1,8 +1,13 @@
 """Log lines for people: the message, then its structured fields as key=value."""
 
+import json
 import logging
+import re
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+_PLAIN = re.compile(r"[!-~]*", re.ASCII)
 
 
 class TextFormatter(logging.Formatter):
@@ -12,5 +17,15 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s", "%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        fields = (f" {key}={value}" for key, value in vars(record).items() if key not in _STANDARD)
+        fields = (
+            f" {key}={_format(value)}"
+            for key, value in vars(record).items()
+            if key not in _STANDARD
+        )
         return super().formatMessage(record) + "".join(fields)
+
+
+def _format(value: object) -> str:
+    """A value on one line: what a client wrote must not look like a line of ours."""
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)

@@ -18,6 +18,8 @@ logger = logging.getLogger("realtime.hub")
 
 # A jump in the offsets gets this long to close by itself: publishers can overtake each other.
 JUMP_PATIENCE = 0.01
+# A join that nobody waits for any more is looked at again after this time.
+JOIN_CHECK_DELAY = 0.1
 # Waits between reads while the history does not answer.
 RETRY_DELAY = 0.5
 READ_LIMIT = 1000
@@ -51,6 +53,7 @@ _TRANSITIONS = {
     (State.IDLE, State.JOINING),
     (State.JOINING, State.READY),
     (State.JOINING, State.IDLE),
+    (State.IDLE, State.LEAVING),  # a join that failed may have got half-way
     (State.READY, State.LEAVING),
     (State.LEAVING, State.IDLE),
 }
@@ -146,11 +149,11 @@ class HeldTopic:
         self._leave_timer = None
         if self._holders:
             return
-        if self._state is State.READY:
-            self._move(State.LEAVING)
-            self._moving = self._loop.create_task(self._leave())
-        else:
-            self._on_left(self)
+        if self._state is State.JOINING:  # whoever wanted it went away meanwhile
+            self._leave_timer = self._loop.call_later(JOIN_CHECK_DELAY, self._start_leaving)
+            return
+        self._move(State.LEAVING)
+        self._moving = self._loop.create_task(self._leave())
 
     async def _leave(self) -> None:
         if self._filling is not None:

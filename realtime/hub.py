@@ -26,6 +26,8 @@ CHECK_MOST = 4000
 # A top that is ahead counts only if it still is after this time.
 CHECK_PATIENCE = 0.1
 
+RECEIVE_RETRY_DELAY = 0.5
+
 PUBLICATIONS = "publications"
 
 
@@ -80,7 +82,12 @@ class Hub:
     async def receive_forever(self) -> None:
         """Take what the channel layer brings, until cancelled."""
         while True:
-            message = await self._layer.receive()
+            try:
+                message = await self._layer.receive()
+            except Unavailable:
+                logger.warning("the channel layer does not answer")
+                await asyncio.sleep(RECEIVE_RETRY_DELAY)
+                continue
             try:
                 if message["type"] == PUBLICATIONS:
                     self.deliver(

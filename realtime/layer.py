@@ -26,6 +26,7 @@ class Layer:
         self._layer = layer
         self._timeout = settings.history_timeout
         self._channel: str | None = None
+        self._opening = asyncio.Lock()
         # Whether other processes can be reached through it.
         self.is_shared = not isinstance(layer, InMemoryChannelLayer)
 
@@ -43,8 +44,11 @@ class Layer:
         await self._call(self._layer.group_send(group, message))
 
     async def receive(self) -> dict[str, Any]:
-        """The next message of any group that was joined."""
-        message: dict[str, Any] = await self._layer.receive(await self._open())
+        """The next message of any group that was joined; raises Unavailable."""
+        try:
+            message: dict[str, Any] = await self._layer.receive(await self._open())
+        except (RedisError, OSError) as error:
+            raise _unavailable() from error
         return message
 
     async def close(self) -> None:
@@ -56,8 +60,9 @@ class Layer:
         await self._layer.group_add(group, await self._open())
 
     async def _open(self) -> str:
-        if self._channel is None:
-            self._channel = await self._layer.new_channel()
+        async with self._opening:  # those who receive and those who join share one channel
+            if self._channel is None:
+                self._channel = await self._layer.new_channel()
         return self._channel
 
     async def _call(self, operation: Any) -> None:
@@ -66,6 +71,8 @@ class Layer:
             async with asyncio.timeout(self._timeout):
                 await operation
         except (RedisError, OSError, TimeoutError) as error:
-            raise Unavailable(
-                "other processes cannot be reached now; try again in a moment"
-            ) from error
+            raise _unavailable() from error
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable("other processes cannot be reached now; try again in a moment")

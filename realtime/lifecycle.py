@@ -4,11 +4,15 @@ Daphne has no lifespan protocol, so nothing is told when it starts; servers that
 told to wait for the runtime, and for its end.
 """
 
+import logging
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from realtime.runtime import get_server_runtime, stop_server_runtime
+
+logger = logging.getLogger("realtime")
 
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -18,12 +22,16 @@ class RuntimeMiddleware:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._has_begun = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one scope."""
         if scope["type"] == "lifespan":
             await _live(receive, send)
             return
+        if not self._has_begun:
+            self._has_begun = True
+            _warn_of_unbounded_clients()
         get_server_runtime()
         await self.app({**scope, "realtime.began": time.monotonic()}, receive, send)
 
@@ -35,3 +43,11 @@ async def _live(receive: Any, send: Any) -> None:
     await receive()  # lifespan.shutdown
     await stop_server_runtime()
     await send({"type": "lifespan.shutdown.complete"})
+
+
+def _warn_of_unbounded_clients() -> None:
+    if "daphne.server" in sys.modules:
+        logger.warning(
+            "daphne takes whatever is sent and never waits, so what slow clients have not "
+            "read yet is kept in memory without a bound"
+        )

@@ -86,16 +86,25 @@ class Pipeline:
         try:
             while self._queue:
                 shares = self._take_shares()
-                kept = [share for share in shares if share[0].namespace.history_size]
-                results = await self._history.append([_build_batch(share) for share in kept])
-                for share, result in zip(kept, results, strict=True):
-                    self._settle(share, result)
-                for share in shares:
-                    if not share[0].namespace.history_size:
-                        await self._pass_on(share)
+                try:
+                    await self._commit(shares)
+                except Exception:
+                    # A bug of ours must not leave the publishers of this batch without an answer.
+                    logger.exception("a batch failed")
+                    for share in shares:
+                        _refuse(share, Unavailable("the server failed; repeat with the same id"))
                 await asyncio.sleep(0)  # let the sockets take this batch before the next one
         finally:
             self._flusher = None
+
+    async def _commit(self, shares: Sequence[Sequence[_Pending]]) -> None:
+        kept = [share for share in shares if share[0].namespace.history_size]
+        results = await self._history.append([_build_batch(share) for share in kept])
+        for share, result in zip(kept, results, strict=True):
+            self._settle(share, result)
+        for share in shares:
+            if not share[0].namespace.history_size:
+                await self._pass_on(share)
 
     def _take_shares(self) -> list[list[_Pending]]:
         """What goes into the next commit, by topic."""

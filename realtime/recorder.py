@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError, close_old_connections, transaction
+from django.db import DatabaseError, OperationalError, close_old_connections, transaction
 from django.db.models.functions import Now
 
 from realtime import models
@@ -77,9 +77,12 @@ class Recorder:
             await sync_to_async(_with_fresh_connection, thread_sensitive=False)(
                 operation, *arguments
             )
-        except DatabaseError as error:
-            logger.error("sessions could not be written: %s", error)
+        except OperationalError as error:
+            logger.error("sessions could not be written yet: %s", error)
             return False
+        except DatabaseError:
+            # Not a matter of time: repeating it would hold up all that comes after.
+            logger.exception("sessions could not be written")
         return True
 
     def _write_batch(self, batch: list[Session]) -> None:
@@ -132,7 +135,7 @@ def _build_row(session: Session, instance_id: str) -> models.Session:
         user_id=session.user.pk if session.user is not None else None,
         topic=session.topic,
         address=session.address[:64],
-        user_agent=session.user_agent[:255],
+        user_agent=session.user_agent.replace("\0", "")[:255],
         connected_at=datetime.fromtimestamp(session.began, UTC),
         closed_at=datetime.fromtimestamp(session.ended, UTC) if session.ended else None,
         close_code=session.close_code,

@@ -6,6 +6,7 @@ gets a small one, without a hub, on a daemon thread; it needs Redis to be heard.
 
 import asyncio
 import logging
+import os
 import threading
 import uuid
 from collections.abc import Coroutine
@@ -184,6 +185,15 @@ def find_runtime() -> Runtime:
                 _build_publisher(), _start_loop()
             ).result()
     return _publisher
+
+
+def _forget_publisher() -> None:
+    """In a forked child the publisher's thread does not run: the child makes its own."""
+    global _publisher, _lock
+    _publisher, _lock = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_publisher)
 
 
 async def _build_publisher() -> Runtime:

@@ -7,7 +7,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-from realtime.core.errors import CodedError, ErrorCode
+from realtime.core.errors import CodedError, ErrorCode, NotRunning, Unavailable
 
 STATUS = {
     ErrorCode.INVALID_JSON: HTTPStatus.BAD_REQUEST,
@@ -46,6 +46,8 @@ _CODES = {
 
 def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
     """The answer to an exception in a view; None lets Django report a bug."""
+    if isinstance(error, NotRunning):
+        error = Unavailable(str(error))
     if isinstance(error, CodedError):
         return Response({"code": error.code, "detail": error.detail}, status=STATUS[error.code])
     response = exception_handler(error, context)

@@ -186,12 +186,13 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
     async def _serve(self) -> None:
         try:
             await shake_hands(self)
-            await self.begin()
+            if not self.is_closing:  # it may have been told to end during the handshake
+                await self.begin()
         except Refusal as refusal:
             if (error := refusal.error) is not None:
                 self.send_message(ErrorMessage(ref=None, code=error.code, detail=error.detail))
             self.close(refusal.code, refusal.reason)
-        else:
+        if not self.is_closing:
             self._has_begun = True
             self.session.began = time.time()
             self.runtime.recorder.note(self.session)

@@ -348,11 +348,11 @@ async def test_a_large_mean_does_not_cost_the_deviation(
 async def test_nothing_leaves_a_time_window_until_a_newer_sample_comes(
     server: Server, token: str, name: str
 ) -> None:
-    async with open_stats(server, token, name, "window=0.1s") as session:
+    async with open_stats(server, token, name, "window=0.25s") as session:
         await session.publish({"value": 1, "timestamp": START})
-        await asyncio.sleep(0.2)
-        await session.publish({"value": 2, "timestamp": START - 0.05})
-        await session.publish({"value": 3, "timestamp": START + 0.1})
+        await asyncio.sleep(0.3)
+        await session.publish({"value": 2, "timestamp": START - 0.125})
+        await session.publish({"value": 3, "timestamp": START + 0.25})
         counts = [message["count"] for message in await session.stats_until(3)]
         assert counts == [1, 2, 1]
 
