@@ -6,6 +6,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
+from django.utils.translation import ngettext
 
 from realtime.control import disconnect
 from realtime.core.errors import Unavailable
@@ -70,7 +71,8 @@ class SessionAdmin(ReadOnlyAdmin):
         "messages_in",
         "messages_out",
     )
-    list_filter = (StateFilter, "topic", "instance")
+    list_filter = (StateFilter, "instance")
+    show_full_result_count = False
     list_select_related = ("user", "instance")
     search_fields = ("topic", "user__username", "address", "id")
     date_hierarchy = "connected_at"
@@ -89,7 +91,10 @@ class SessionAdmin(ReadOnlyAdmin):
             self.message_user(
                 request, f"Other instances cannot be reached: {error.detail}", messages.ERROR
             )
-        self.message_user(request, f"{told} sessions were told to disconnect.", messages.SUCCESS)
+        text = ngettext(
+            "%d session was told to disconnect.", "%d sessions were told to disconnect.", told
+        )
+        self.message_user(request, text % told, messages.SUCCESS)
 
     def has_disconnect_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("realtime.disconnect_session")

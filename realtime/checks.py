@@ -94,12 +94,12 @@ def _check_namespaces(settings: Settings) -> list[CheckMessage]:
 def _check_redis(settings: Settings) -> list[CheckMessage]:
     if not settings.redis_url:
         return []
-    client = Redis.from_url(
-        settings.redis_url, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT
-    )
     try:
-        client.ping()
-    except RedisError as error:
+        with Redis.from_url(
+            settings.redis_url, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT
+        ) as client:
+            client.ping()
+    except (RedisError, ValueError) as error:  # a malformed address is a ValueError
         # A warning, so that migrations and the like still run; the server refuses to start.
         return [
             Warning(
@@ -109,6 +109,4 @@ def _check_redis(settings: Settings) -> list[CheckMessage]:
                 id="realtime.W001",
             )
         ]
-    finally:
-        client.close()
     return []

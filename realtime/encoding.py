@@ -24,13 +24,14 @@ class LivePublication:
     """A publication on its way to the sessions of this process.
 
     `number` orders it within the process and its epoch; `offset` is what clients see: the same,
-    or None where the namespace keeps no history.
+    or None where the namespace keeps no history. `size` is what it takes there, in bytes.
     """
 
     def __init__(self, topic: Topic, *, number: int, body: bytes, has_history: bool = True) -> None:
         self.topic = topic
         self.number = number
         self.offset = number if has_history else None
+        self.size = len(body)
         self.entry: Entry = decode_entry(body)
 
     @cached_property

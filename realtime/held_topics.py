@@ -152,6 +152,9 @@ class HeldTopic:
         if self._state is State.JOINING:  # whoever wanted it went away meanwhile
             self._leave_timer = self._loop.call_later(JOIN_CHECK_DELAY, self._start_leaving)
             return
+        # Views stay without a holder; what comes before the next join would be missing in them.
+        self.followers.clear()
+        self.statistics = None
         self._move(State.LEAVING)
         self._moving = self._loop.create_task(self._leave())
 
@@ -231,6 +234,9 @@ class HeldTopic:
             # Another epoch, or offsets that went back: the past that we knew is gone.
             next = page.first if page.epoch != self._sequence.epoch else page.top + 1
             self._sequence = Sequence(epoch=page.epoch, offset=next - 1)
+            self._sequence.announced = max(
+                next - 1, page.top
+            )  # the page began after the old offset
             self._tell_loss(epoch=page.epoch, next=next, reason=HISTORY_LOST)
         elif page.start > self._sequence.offset + 1:
             self._sequence.skip_to(page.start - 1)

@@ -99,7 +99,8 @@ class Hub:
                     )
                 else:
                     self._on_control(message)
-            except (KeyError, TypeError, ValueError, LookupError):
+            except Exception:
+                # One message that cannot be read must not deafen the whole process.
                 logger.exception("a message on the channel layer is none of ours")
 
     async def check_forever(self) -> None:

@@ -4,6 +4,8 @@ import inspect
 import logging
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -27,6 +29,8 @@ from realtime.core.npy import check_array, read_array, write_array
 from realtime.core.topics import Topic
 
 logger = logging.getLogger("realtime.intake")
+
+PROCESSOR_FAILED = "the server failed to process this publication"
 
 # Room for the JSON around the data of a publication, also where a reply lists it.
 ENVELOPE_BYTES = 2048
@@ -58,12 +62,17 @@ def check_format(namespace: Namespace, format: str | None) -> str:
 
 async def take_data(topic: Topic, namespace: Namespace, data: Any, user: Any) -> Entry:
     """An entry of JSON data for a broadcast or stats topic; raises CodedError."""
-    data = await _process(namespace, data, topic, user)
+    given, data = data, await _process(namespace, data, topic, user)
     now = time.time()
     match namespace.kind:
         case Kind.BROADCAST:
-            return _build_entry(JSON, encode_data(data), user, now)
+            with _blame_processor(topic, unless=data is given):
+                encoded = encode_data(data)
+            return _build_entry(JSON, encoded, user, now)
         case Kind.STATS:
+            if data is not given:
+                with _blame_processor(topic):
+                    _expect(data, dict)
             packed = samples.pack_samples(*samples.parse_samples(data, now=now))
             return _build_entry(SAMPLES, packed, user, now)
         case Kind.BINARY:
@@ -83,7 +92,11 @@ async def take_bytes(
         given = read_array(data) if format == NPY else data
         result = await _process(namespace, given, topic, user)
         if result is not given:
-            data = write_array(result) if isinstance(result, np.ndarray) else bytes(result)
+            with _blame_processor(topic):
+                if format == NPY:
+                    data = write_array(_expect(result, np.ndarray))
+                else:
+                    data = bytes(_expect(result, bytes | bytearray | memoryview))
     now = time.time()
     if namespace.kind is Kind.STATS:
         packed = samples.pack_samples(*samples.read_samples(data, now=now))
@@ -126,7 +139,25 @@ async def _process(namespace: Namespace, data: Any, topic: Topic, user: Any) -> 
         raise
     except Exception as error:
         logger.exception("a processor failed", extra={"topic": str(topic)})
-        raise CodedError("the server failed to process this publication") from error
+        raise CodedError(PROCESSOR_FAILED) from error
+
+
+@contextmanager
+def _blame_processor(topic: Topic, *, unless: bool = False) -> Iterator[None]:
+    """Turn what is wrong with a processor's result into an error of the server's own."""
+    try:
+        yield
+    except (TypeError, InvalidMessage, InvalidArray) as error:
+        if unless:
+            raise
+        logger.exception("a processor returned what it must not", extra={"topic": str(topic)})
+        raise CodedError(PROCESSOR_FAILED) from error
+
+
+def _expect(result: Any, type: Any) -> Any:
+    if not isinstance(result, type):
+        raise TypeError(f"expected {type}, got {result.__class__}")
+    return result
 
 
 @cache

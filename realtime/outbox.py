@@ -8,12 +8,12 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from autobahn.exception import Disconnected, PayloadExceededError
 
 from realtime.core.close_codes import RESERVED_CODE_SHIFT, CloseCode
+from realtime.core.framing import BINARY, TEXT, build_frame
 
 logger = logging.getLogger("realtime.outbox")
 
@@ -52,12 +52,29 @@ class _EmptyMessage(dict[str, Any]):
         return _TrueBytes() if value == b"" else value
 
 
-@dataclass(frozen=True, slots=True)
+# Where a server that writes its sockets itself puts its own outbox, in a scope's `extensions`.
+EXTENSION = "realtime.outbox"
+
+# Frames up to this many bytes are joined, so that one system call takes them.
+JOIN_LIMIT = 128 * 1024
+
+
 class Frames:
     """ASGI events that leave together, with nothing between them, and their size in bytes."""
 
-    events: Sequence[Event]
-    size: int
+    __slots__ = ("_wires", "events", "size")
+
+    def __init__(self, events: Sequence[Event], size: int) -> None:
+        self.events = events
+        self.size = size
+        self._wires: Sequence[bytes] | None = None
+
+    @property
+    def wires(self) -> Sequence[bytes]:
+        """The same as WebSocket frames, made once: runs of small frames joined, at least one."""
+        if self._wires is None:
+            self._wires = _build_wires(self.events)
+        return self._wires
 
 
 def frame_text(text: str) -> Frames:
@@ -78,6 +95,26 @@ def text_event(text: str) -> Event:
 def bytes_event(data: bytes) -> Event:
     event: Event = {"type": "websocket.send", "bytes": data}
     return event if data else _EmptyMessage(event)
+
+
+def _build_wires(events: Sequence[Event]) -> Sequence[bytes]:
+    wires: list[bytes] = []
+    run: list[bytes] = []
+    run_size = 0
+    for event in events:
+        text = event.get("text")
+        frame = (
+            build_frame(TEXT, text.encode())
+            if text is not None
+            else build_frame(BINARY, event["bytes"])
+        )
+        if run and run_size + len(frame) > JOIN_LIMIT:
+            wires.append(b"".join(run))
+            run, run_size = [], 0
+        run.append(frame)
+        run_size += len(frame)
+    wires.append(run[0] if len(run) == 1 else b"".join(run))
+    return wires
 
 
 class Outbox:

@@ -5,7 +5,7 @@ retained publications up to its cursor, the same on every instance.
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from typing import Any
 
 from realtime.core.errors import InvalidParameter
@@ -26,6 +26,8 @@ class StatisticsView(Follower):
         super().__init__(held, cursor=Position(held.position.epoch, 0))
         self.windows: Counter[Window] = Counter()
         self._ring = SampleRing()
+        self._kept: deque[tuple[int, int]] = deque()  # offset and bytes of each publication
+        self._kept_bytes = 0
         self._time = 0.0
         self._frames: dict[tuple[Window, tuple[str, ...]], Frames] = {}
         self._backfill = asyncio.get_running_loop().create_task(self.follow())
@@ -56,18 +58,42 @@ class StatisticsView(Follower):
             frames = self._frames[window, fields] = frame_text(encode_message(message))
         return frames
 
+    async def expire(self) -> None:
+        """Forget everything if the history has, its time being over; raises Unavailable."""
+        page = await self.held.read(after=self.cursor, limit=1)
+        if page.epoch == self.epoch and page.first > page.top == self.cursor:
+            self._forget_before(page.first)
+
     def _take(self, publication: LivePublication) -> None:
-        self._ring.append(publication.number, *unpack_samples(publication.entry.data))
-        oldest = publication.number - self.held.namespace.history_size + 1
-        self._ring.evict_before(max(oldest, self.held.first))
+        number, namespace = publication.number, self.held.namespace
+        self._ring.append(number, *unpack_samples(publication.entry.data))
+        self._kept.append((number, publication.size))
+        self._kept_bytes += publication.size
+        if number == self.held.position.offset:
+            self._forget_before(self.held.first)  # the history's own word, after a whole batch
+        # By the history's rule, for each publication of a batch: a message shows what was
+        # retained at its offset, however publications were batched.
+        while len(self._kept) > 1 and (
+            len(self._kept) > namespace.history_size or self._kept_bytes > namespace.history_bytes
+        ):
+            self._forget_before(self._kept[0][0] + 1)
         self._time = publication.entry.time / 1e6
         self._frames.clear()
 
     def _lose(self, *, epoch: str, next: int, reason: str) -> None:
-        if epoch != self.epoch:
-            self._ring.clear()
-        else:
-            self._ring.evict_before(next)
+        if epoch == self.epoch and next > self.cursor:
+            self._forget_before(next)
+            return
+        # Another epoch, or offsets that went back.
+        self._ring.clear()
+        self._kept.clear()
+        self._kept_bytes = 0
+        self._frames.clear()
+
+    def _forget_before(self, offset: int) -> None:
+        while self._kept and self._kept[0][0] < offset:
+            self._kept_bytes -= self._kept.popleft()[1]
+        self._ring.evict_before(offset)
         self._frames.clear()
 
 
@@ -87,6 +113,7 @@ async def open_view(held: HeldTopic, window: Window) -> StatisticsView:
     view.windows[window] += 1
     try:
         await view.ready()
+        await view.expire()
     except BaseException:
         close_view(view, window)
         if view.state is not State.LIVE and held.statistics is view:
@@ -131,8 +158,13 @@ class StatisticsSubscription(Subscription):
         if not self._view.is_empty:
             skipped = max(self._view.cursor - self._sent, 0)
             self._outbox.put(self._view.build_frames(self._window, self._fields, skipped=skipped))
+            self._begin_pause()
         self.cursor = self._sent = self._view.cursor
         self._move(State.LIVE)
+
+    def _lose(self, *, epoch: str, next: int, reason: str) -> None:
+        self._newest = None  # the view has moved on: what waited is part of the gap
+        super()._lose(epoch=epoch, next=next, reason=reason)
 
     def _build_frames(self, publication: LivePublication, skipped: int) -> Frames:
         return self._view.build_frames(self._window, self._fields, skipped=skipped)

@@ -221,8 +221,7 @@ class Subscription(Follower):
         self._newest = None
         self._sent = publication.number
         self._outbox.put(frames)
-        if self._interval:
-            self._timer = asyncio.get_running_loop().call_later(self._interval, self._end_pause)
+        self._begin_pause()
 
     def _build_frames(self, publication: LivePublication, skipped: int) -> Frames:
         return publication.build_frames(skipped=skipped) if skipped else publication.frames
@@ -239,6 +238,10 @@ class Subscription(Follower):
 
     def _turn_live(self) -> None:
         self._flush()
+
+    def _begin_pause(self) -> None:
+        if self._interval:
+            self._timer = asyncio.get_running_loop().call_later(self._interval, self._end_pause)
 
     def _end_pause(self) -> None:
         self._timer = None

@@ -139,20 +139,28 @@ async def test_a_socket_that_takes_nothing_while_something_waits_is_slow() -> No
 
 
 async def test_a_socket_that_takes_something_now_and_then_is_not_slow() -> None:
-    owner = Owner(limit=1000, stall_timeout=0.2)
-    owner.block()
+    permits = asyncio.Semaphore(0)
+    slow: list[bool] = []
+
+    async def send(event: Any) -> None:
+        await permits.acquire()
+
+    outbox = Outbox(
+        send,
+        limit=1000,
+        stall_timeout=0.2,
+        on_slow=lambda: slow.append(True),
+        on_abort=lambda: None,
+    )
     for number in range(8):
-        owner.outbox.put(frame_text(str(number)))
-    for _ in range(6):
+        outbox.put(frame_text(str(number)))
+    for _ in range(7):
         await asyncio.sleep(0.05)
-        owner.release()
-        while not owner.socket.events:
-            await asyncio.sleep(0)
-        owner.block()
-        owner.socket.events.clear()
-    assert owner.slow == 0
-    owner.release()
-    await owner.outbox.drained()
+        permits.release()
+    assert not slow
+    permits.release()
+    await asyncio.wait_for(outbox.drained(), 1)
+    assert outbox.messages == 8
 
 
 async def test_a_socket_that_drained_is_watched_anew() -> None:
@@ -292,7 +300,7 @@ class Recorder:
     def __init__(self) -> None:
         self.sent: list[tuple[Any, bool]] = []
 
-    def serverSend(self, content: Any, binary: bool) -> None:  # noqa: N802
+    def serverSend(self, content: Any, binary: bool) -> None:
         self.sent.append((content, binary))
 
 

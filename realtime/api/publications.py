@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 from rest_framework import status
+from rest_framework.exceptions import NotAuthenticated
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -12,7 +13,7 @@ from rest_framework.views import APIView
 from realtime.api.parsers import BytesParser, StrictJSONParser
 from realtime.conf import Kind
 from realtime.core.entries import NPY, OCTET_STREAM
-from realtime.core.errors import AuthenticationRequired, NotSupported, PermissionDenied
+from realtime.core.errors import NotSupported, PermissionDenied
 from realtime.core.messages import PublicationId, convert
 from realtime.core.topics import Topic, parse_topic
 from realtime.intake import find_namespace
@@ -42,24 +43,23 @@ class PublicationsView(APIView):
         namespace = find_namespace(parsed)
         if not is_allowed(namespace.publish, user):
             if user is None:
-                raise AuthenticationRequired("send Authorization: Bearer <access token>")
+                # Django REST framework's own exception: its 401 carries WWW-Authenticate.
+                raise NotAuthenticated("send Authorization: Bearer <access token>")
             raise PermissionDenied(f"you may not publish to {topic}")
-        if isinstance(request.data, bytes):
-            return self._publish(
-                parsed, request.data, user=user, format=self._find_format(request, namespace.kind)
-            )
+        media_type = _find_media_type(request)
+        if media_type != StrictJSONParser.media_type:
+            # An empty body is given to no parser, and comes as an empty dictionary.
+            data = request.data if isinstance(request.data, bytes) else b""
+            format = NPY if media_type == NPY_TYPE else media_type
+            if namespace.kind is Kind.BROADCAST:
+                raise NotSupported('send JSON: {"data": …} with Content-Type: application/json')
+            return self._publish(parsed, data, user=user, format=format)
         if namespace.kind is Kind.BINARY:
             raise NotSupported(f"send the array itself, with Content-Type: {NPY_TYPE}")
         body = convert(request.data, JSONPublication)
         if body.id is not None and user is None:
             raise PermissionDenied("without signing in no id can be given")
         return self._publish(parsed, body.data, user=user, id=body.id)
-
-    def _find_format(self, request: Request, kind: Kind) -> str:
-        if kind is Kind.BROADCAST:
-            raise NotSupported('send JSON: {"data": …} with Content-Type: application/json')
-        media_type = (request.content_type or OCTET_STREAM).partition(";")[0].strip().lower()
-        return NPY if media_type == NPY_TYPE else media_type
 
     def _publish(self, topic: Topic, data: Any, **options: Any) -> Response:
         receipt = publish_for_receipt(str(topic), data, **options)
@@ -72,3 +72,7 @@ class PublicationsView(APIView):
             },
             status=status.HTTP_201_CREATED,
         )
+
+
+def _find_media_type(request: Request) -> str:
+    return (request.content_type or OCTET_STREAM).partition(";")[0].strip().lower()

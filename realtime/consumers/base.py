@@ -26,7 +26,7 @@ from realtime.core.errors import (
 )
 from realtime.core.identity import Identity
 from realtime.core.messages import ErrorMessage, Ref, ServerMessage, encode_message
-from realtime.outbox import Outbox, frame_text
+from realtime.outbox import EXTENSION, Outbox, frame_text
 from realtime.runtime import get_server_runtime
 from realtime.sessions import Session
 
@@ -76,13 +76,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
             close=self.close,
             handshake_began=scope["realtime.began"],
         )
-        self.outbox = Outbox(
-            send,
-            limit=self.settings.outbox_bytes,
-            stall_timeout=self.settings.stall_timeout,
-            on_slow=self._end_slow,
-            on_abort=self._cut,
-        )
+        self.outbox = self._open_outbox(send)
         await receive()  # websocket.connect
         chosen = SUBPROTOCOL if SUBPROTOCOL in (scope.get("subprotocols") or ()) else None
         await send({"type": "websocket.accept", "subprotocol": chosen})
@@ -115,7 +109,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         """The ref of a message that was refused unread, so that its error can carry it."""
         return None
 
-    async def handle_flood(self, wait: float) -> None:
+    async def handle_flood(self, event: dict[str, Any], wait: float) -> None:
         """A message is over the limit: refuse it, or let it wait (seconds)."""
         raise RateLimited(f"at most {self.settings.messages_per_second} messages a second")
 
@@ -183,6 +177,17 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
 
     # The course of a session
 
+    def _open_outbox(self, send: Any) -> Any:
+        """The server's own outbox where it has one, which knows what the socket has taken."""
+        options: dict[str, Any] = {
+            "limit": self.settings.outbox_bytes,
+            "stall_timeout": self.settings.stall_timeout,
+            "on_slow": self._end_slow,
+            "on_abort": self._cut,
+        }
+        own = (self.scope.get("extensions") or {}).get(EXTENSION)
+        return Outbox(send, **options) if own is None else own.configure(**options)
+
     async def _serve(self) -> None:
         try:
             await shake_hands(self)
@@ -205,7 +210,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
             self.session.messages_in += 1
             try:
                 while bucket is not None and not bucket.take(now := time.monotonic()):
-                    await self.handle_flood(bucket.find_wait(now))
+                    await self.handle_flood(event, bucket.find_wait(now))
                 if not self.is_closing:
                     await self._handle(event)
             except CodedError as error:

@@ -1,6 +1,7 @@
 """Every message back, byte for byte."""
 
 import asyncio
+from typing import Any
 
 from realtime.consumers.base import SessionConsumer
 from realtime.consumers.parameters import refuse_unknown
@@ -27,6 +28,6 @@ class EchoConsumer(SessionConsumer):
         self.outbox.put(frame_bytes(data))
         await self.outbox.drained()
 
-    async def handle_flood(self, wait: float) -> None:
+    async def handle_flood(self, event: dict[str, Any], wait: float) -> None:
         # There is no envelope for an error; the client finds its messages slowed down instead.
         await asyncio.sleep(wait)

@@ -113,6 +113,7 @@ class TopicConsumer(SessionConsumer):
         try:
             message = self._parse(fields)
         except CodedError as error:
+            self.note_refused(fields)
             self.send_error(error, find_ref(fields))
             return
         try:
@@ -122,6 +123,9 @@ class TopicConsumer(SessionConsumer):
 
     async def handle_bytes(self, data: bytes) -> None:
         raise NotSupported("this topic takes text messages with JSON, not binary ones")
+
+    def note_refused(self, fields: dict[str, Any]) -> None:
+        """A malformed message is about to be refused; subclasses may know what hangs on it."""
 
     def expand(self, fields: dict[str, object]) -> AnyClientMessage:
         """The full form of an object without a `type`."""

@@ -4,11 +4,12 @@ Section 5 of the protocol.
 """
 
 import asyncio
+from typing import Any
 
 from realtime.consumers.topic import TopicConsumer
 from realtime.core.close_codes import CloseCode
 from realtime.core.errors import CodedError, InvalidArray, InvalidMessage, MessageTooBig
-from realtime.core.messages import AnyClientMessage, BinaryUpload, Ref
+from realtime.core.messages import AnyClientMessage, BinaryUpload, Ref, convert, find_ref
 from realtime.intake import check_format, take_bytes
 
 
@@ -86,10 +87,22 @@ class UploadConsumer(TopicConsumer):
                 self._end_upload()
             self.send_error(error, header.ref)
 
-    async def handle_flood(self, wait: float) -> None:
-        # A chunk that is refused alone would leave the rest without a meaning.
-        if self._upload is None:
-            await super().handle_flood(wait)
+    def note_refused(self, fields: dict[str, Any]) -> None:
+        """Drop what follows a malformed header, if that at least says how many chunks."""
+        if fields.get("type") != "binary" or self._upload is not None:
+            return
+        known = {"type": "binary", "chunks": fields.get("chunks"), "ref": find_ref(fields)}
+        try:
+            header = convert(known, BinaryUpload)
+        except InvalidMessage:
+            return
+        self._upload = Upload(header, limit=self.settings.max_binary_bytes, is_refused=True)
+        self._set_deadline()
+
+    async def handle_flood(self, event: dict[str, Any], wait: float) -> None:
+        # A header or a chunk that is refused alone would leave the rest without a meaning.
+        if self._upload is None and '"binary"' not in (event.get("text") or ""):
+            await super().handle_flood(event, wait)
         else:
             await asyncio.sleep(wait)
 

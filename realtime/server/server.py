@@ -10,6 +10,7 @@ from twisted.internet import defer
 
 from realtime.core.close_codes import CloseCode
 from realtime.runtime import get_server_runtime, stop_server_runtime
+from realtime.server.upgrade import install_engine
 from realtime.sessions import pick_retry_after
 
 logger = logging.getLogger("realtime.server")
@@ -32,7 +33,8 @@ class Server(DaphneServer):  # type: ignore[misc]
         super().__init__(*args, **options, ready_callable=self._start)
 
     def _start(self) -> None:
-        # Daphne calls this when it listens; its loop is set but does not run yet.
+        # Daphne calls this when it has its factories and listens; its loop does not run yet.
+        install_engine(self)
         loop = asyncio.get_event_loop()
         self._starting = loop.create_task(self._start_runtime())
 

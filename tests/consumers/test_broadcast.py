@@ -7,6 +7,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import jwt
 import pytest
 
@@ -210,6 +211,26 @@ async def test_topics_do_not_hear_each_other(
     ):
         await publish(one, 1)
         await other.receive_nothing(0.1)
+
+
+async def test_what_is_published_over_rest_has_to_fit_into_one_message(
+    server: Server, token: str, join: Join, name: str
+) -> None:
+    url = f"{server.http}/api/topics/broadcast:{name}/publications/"
+    headers = {"Authorization": f"Bearer {token}"}
+    async with (
+        join(server, f"broadcast/{name}/", token) as client,
+        httpx.AsyncClient(headers=headers) as http,
+    ):
+        limit = client.hello["limits"]["max_frame_bytes"]
+        refused = await http.post(url, json={"data": "x" * limit})
+        assert refused.json()["code"] == "message_too_big"
+        accepted = await http.post(url, json={"data": "x" * (limit - 4096)})
+        assert accepted.status_code == 201
+        publication = await client.receive()
+        assert (publication["offset"], len(publication["data"])) == (1, limit - 4096)
+        await client.send({"type": "history", "ref": "h", "after": 0})
+        assert (await client.receive())["publications"] == [publication]
 
 
 # Ids

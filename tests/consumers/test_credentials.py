@@ -203,7 +203,7 @@ async def test_an_expired_session_works_on_for_the_grace_then_ends(
     special: Server, special_project: Project, people: dict[str, str], join: Join, remake: Remake
 ) -> None:
     """And a refresh moves that moment, sooner or later; a bad one does not."""
-    exp = int(time.time()) + 2
+    exp = int(time.time()) + 3
     long = people["anna"]
     short = remake(special_project, long, exp=exp)
     path = "broadcast/expiry/"

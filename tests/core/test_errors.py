@@ -9,7 +9,9 @@ from realtime.core import errors
 from realtime.core.errors import CodedError, ErrorCode, RealtimeError
 
 CLASSES = [
-    value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, RealtimeError)
+    value
+    for value in vars(errors).values()
+    if isinstance(value, type) and issubclass(value, RealtimeError)
 ]
 
 
@@ -21,7 +23,9 @@ def test_each_code_of_the_protocol_has_an_exception() -> None:
 def test_each_exception_stands_in_the_drawing_with_the_builtin_it_is_a_kind_of() -> None:
     drawing = errors.__doc__ or ""
     for cls in CLASSES[1:]:
-        (line,) = [line for line in drawing.splitlines() if re.search(rf"── {cls.__name__}\b", line)]
+        (line,) = [
+            line for line in drawing.splitlines() if re.search(rf"── {cls.__name__}\b", line)
+        ]
         kind = re.search(r"\((\w+Error)\)", line)
         if kind is not None:
             assert issubclass(cls, getattr(builtins, kind[1])), line

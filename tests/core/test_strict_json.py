@@ -36,7 +36,9 @@ def test_what_is_accepted_can_be_encoded_again(value: Any) -> None:
     assert msgspec.json.decode(msgspec.json.encode(decode(json.dumps(value)))) == value
 
 
-@given(st.binary(max_size=40) | st.text(alphabet='{}[]",:0123456789.eE-+ntruefals\\ud8 ', max_size=40))
+@given(
+    st.binary(max_size=40) | st.text(alphabet='{}[]",:0123456789.eE-+ntruefals\\ud8 ', max_size=40)
+)
 def test_anything_gives_a_value_that_json_can_write_or_invalid_json(text: str | bytes) -> None:
     try:
         value = decode(text)

@@ -52,9 +52,7 @@ def test_both_parts_are_checked_by_themselves() -> None:
         build_topic("broadcast", "x:lobby")
 
 
-@given(
-    st.from_regex(r"\A[a-z][a-z0-9_]{0,30}\Z"), st.from_regex(r"\A[A-Za-z0-9_.-]{1,64}\Z")
-)
+@given(st.from_regex(r"\A[a-z][a-z0-9_]{0,30}\Z"), st.from_regex(r"\A[A-Za-z0-9_.-]{1,64}\Z"))
 def test_every_topic_makes_a_group_that_channels_takes(namespace: str, name: str) -> None:
     topic = build_topic(namespace, name)
     assert parse_topic(str(topic)) == topic

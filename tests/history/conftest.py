@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 from channels.layers import channel_layers
 
-from realtime.conf import Namespace, Settings, build_settings
+from realtime.conf import Settings, build_settings
 from realtime.core.topics import Topic
 from realtime.history import Accepted, Batch, History, Item, open_history
 from tests.servers import RedisServer
-
-MakeNamespace = Callable[..., Namespace]
+from tests.topics import build_namespace
 
 
 class Writer:
@@ -21,7 +20,7 @@ class Writer:
     def __init__(self, history: History, topic: Topic, **options: Any) -> None:
         self.history = history
         self.topic = topic
-        self.namespace = Namespace(kind="broadcast", **options)  # type: ignore[arg-type]
+        self.namespace = build_namespace(**options)
 
     async def append(self, *items: bytes | tuple[bytes, str]) -> Accepted:
         """Append one batch: bodies, or bodies with ids."""
@@ -91,5 +90,3 @@ def write(history: History, topic: Topic) -> Callable[..., Writer]:
         return Writer(history, Topic(topic.namespace, topic.name + name), **options)
 
     return make
-
-

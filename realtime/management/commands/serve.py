@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from django.core import checks
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, SystemCheckError
 
 
 class Command(BaseCommand):
@@ -13,8 +13,12 @@ class Command(BaseCommand):
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Check the configuration and hand over to daphne's command line."""
-        self.check(fail_level=checks.WARNING, tags=["realtime"])
-        self.check()
+        try:
+            self.check(fail_level=checks.WARNING, tags=["realtime"])
+            self.check()
+        except SystemCheckError as error:
+            self.stderr.write(str(error))
+            sys.exit(error.returncode)
         self.serve(argv[2:])
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,0 +1,215 @@
+"""The outbox of a socket that this process writes itself.
+
+While nothing waits, an item goes straight to the kernel by `socket.send`. What the kernel does
+not take is handed over piece by piece, as a *pull* producer of Twisted's transport: each time
+its buffer is empty it asks for more. So we know what the socket has not taken, and pings can go
+between two frames of a long item.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import tcp
+from twisted.internet.interfaces import IPullProducer
+from zope.interface import implementer
+
+from realtime.core.close_codes import CloseCode
+from realtime.outbox import ABORT_DELAY, Frames
+
+# How much the transport is given at a time, in bytes.
+PIECE = 128 * 1024
+
+
+def _do_nothing() -> None:
+    pass
+
+
+@implementer(IPullProducer)
+class SocketOutbox:
+    """Has the same methods and callbacks as `realtime.outbox.Outbox`, without its task."""
+
+    def __init__(self, transport: Any, send_close: Callable[[int, str], None]) -> None:
+        self.messages = 0
+        self.bytes = 0
+        self.on_empty: Callable[[], None] | None = None
+        self.stall_timeout: float | None = None
+        self.progress = 0.0  # when the socket last took something, in the loop's time
+        self._limit = 1
+        self._on_slow = self._on_abort = _do_nothing
+        self._transport = transport
+        self._send_close = send_close
+        self._loop = asyncio.get_running_loop()
+        # TLS and wrapped transports encrypt or count what is written: no short cut there.
+        is_plain = isinstance(transport, tcp.Connection) and not transport.TLS
+        self._socket = transport.socket if is_plain else None
+        self._queue: deque[bytes] = deque()
+        self._waiting = 0
+        self._current: memoryview = memoryview(b"")  # what is left of the frames being written
+        self._urgent = b""  # control frames, which go before what waits
+        self._is_writing = False  # whether the transport pulls
+        self._watch: asyncio.TimerHandle | None = None
+        self._drained: list[asyncio.Future[None]] = []
+        self._close: tuple[int, str] | None = None
+        self._is_closed = False
+
+    def configure(
+        self,
+        *,
+        limit: int,
+        stall_timeout: float | None,
+        on_slow: Callable[[], None],
+        on_abort: Callable[[], None],
+    ) -> "SocketOutbox":
+        """Set the bound and the callbacks of a session, as `Outbox` takes them."""
+        self._limit = limit
+        self.stall_timeout = stall_timeout
+        self._on_slow = on_slow
+        self._on_abort = on_abort
+        return self
+
+    def has_room(self, size: int) -> bool:
+        """Whether an item of that many bytes would be taken."""
+        return not self._queue or self._waiting + size <= self._limit
+
+    def put(self, frames: Frames) -> None:
+        """Write an item, or queue it; where it finds no room it is dropped (`on_slow`)."""
+        if self._close is not None or self._is_closed:
+            return
+        if self._is_writing and not self.has_room(frames.size):
+            self._on_slow()
+            return
+        self.messages += len(frames.events)
+        self.bytes += frames.size
+        if self._is_writing:
+            self._queue.extend(frames.wires)
+            self._waiting += frames.size
+            if self._watch is None and self.stall_timeout is not None:
+                self._watch = self._loop.call_later(self.stall_timeout, self._check_progress)
+            return
+        wires = frames.wires
+        sent = self._send_now(wires[0])
+        if sent == len(wires[0]) and len(wires) == 1:
+            return
+        self._current = memoryview(wires[0])[sent:]
+        self._queue.extend(wires[1:])
+        self._waiting += sum(map(len, wires[1:]))
+        self._start_writing()
+
+    def put_urgent(self, frame: bytes) -> None:
+        """Write a control frame before what waits."""
+        if self._is_closed:
+            return
+        if self._is_writing:
+            self._urgent += frame
+            return
+        sent = self._send_now(frame)
+        if sent < len(frame):
+            self._current = memoryview(frame)[sent:]
+            self._start_writing()
+
+    async def drained(self) -> None:
+        """Wait until nothing waits and nothing is being written (or the outbox is closed)."""
+        if self._is_writing and not self._is_closed:
+            future = self._loop.create_future()
+            self._drained.append(future)
+            await future
+
+    def close(self, code: CloseCode, reason: str = "") -> None:
+        """Close the socket after what waits; later items are dropped."""
+        if self._close is None and not self._is_closed:
+            self._close = (int(code), reason)
+            if not self._is_writing:
+                self._finish()
+
+    def abort(self, code: CloseCode, reason: str = "") -> None:
+        """Drop what waits, finish the frames being written, close; cut the connection if need be."""
+        self._queue.clear()
+        self._waiting = 0
+        self.close(code, reason)
+        self._loop.call_later(ABORT_DELAY, self._cut)
+
+    def discard(self) -> None:
+        """The socket is gone: write nothing more."""
+        self._is_closed = True
+        self._queue.clear()
+        self._current = memoryview(b"")
+        if self._watch is not None:
+            self._watch.cancel()
+        self._release_drained()
+
+    # Called by the transport
+
+    def resumeProducing(self) -> None:
+        """The transport's buffer is empty: give it the next piece."""
+        self.progress = self._loop.time()
+        if self._is_closed:
+            self._transport.unregisterProducer()
+        elif self._current:
+            piece, self._current = self._current[:PIECE], self._current[PIECE:]
+            self._transport.write(bytes(piece))
+        elif self._urgent:
+            urgent, self._urgent = self._urgent, b""
+            self._transport.write(urgent)
+        elif self._queue:
+            frames = self._queue.popleft()
+            self._waiting -= len(frames)
+            self._current = memoryview(frames)
+            self.resumeProducing()
+        else:
+            self._is_writing = False
+            self._transport.unregisterProducer()
+            self._release_drained()
+            if self._close is not None:
+                self._finish()
+            elif self.on_empty is not None:
+                self.on_empty()
+
+    def stopProducing(self) -> None:
+        """The transport is gone."""
+        self.discard()
+
+    def _send_now(self, data: bytes) -> int:
+        """Give the kernel what it takes at once; returns how many bytes that were."""
+        if self._socket is None or self._is_closed:
+            return 0
+        try:
+            sent: int = self._socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except (OSError, ssl.SSLError):
+            return 0  # the transport meets the same error and reports the loss
+        self.progress = self._loop.time()
+        return sent
+
+    def _start_writing(self) -> None:
+        self._is_writing = True
+        self.progress = self._loop.time()
+        self._transport.registerProducer(self, False)
+
+    def _finish(self) -> None:
+        assert self._close is not None
+        self._is_closed = True
+        self._send_close(*self._close)
+
+    def _release_drained(self) -> None:
+        waiting, self._drained = self._drained, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def _check_progress(self) -> None:
+        self._watch = None
+        if self._is_closed or not self._queue or self.stall_timeout is None:
+            return
+        left = self.progress + self.stall_timeout - self._loop.time()
+        if left <= 0:
+            self._on_slow()
+        else:
+            self._watch = self._loop.call_later(left, self._check_progress)
+
+    def _cut(self) -> None:
+        if not self._is_closed:
+            self._on_abort()

@@ -1,0 +1,51 @@
+"""How our WebSocket engine gets in: daphne asks its factory for a protocol, and we are that one."""
+
+from typing import Any
+
+from daphne.http_protocol import WebRequest
+
+from realtime.conf import get_settings
+from realtime.server.websocket import WebSocketConnection
+
+
+class UpgradableRequest(WebRequest):  # type: ignore[misc]
+    """Tells the WebSocket factory which request asks for a connection."""
+
+    def process(self) -> Any:
+        """Daphne checks the request; for an upgrade it then calls the factory, synchronously."""
+        factory = self.server.ws_factory
+        factory.request = self
+        try:
+            return super().process()
+        finally:
+            factory.request = None
+
+
+class ConnectionFactory:
+    """Stands where daphne's factory of autobahn protocols stood."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self.request: UpgradableRequest | None = None
+
+    def buildProtocol(self, address: Any) -> WebSocketConnection:
+        """A connection for the request that is being processed."""
+        settings = get_settings()
+        return WebSocketConnection(
+            self._server,
+            self.request,
+            max_size=max(settings.max_text_bytes, settings.max_frame_bytes),
+        )
+
+
+def install_engine(server: Any) -> None:
+    """Replace daphne's WebSocket engine; call it when the factories exist."""
+    server.ws_factory = ConnectionFactory(server)
+    build_channel = server.http_factory.buildProtocol
+
+    def build_protocol(address: Any) -> Any:
+        channel = build_channel(address)
+        channel.requestFactory = UpgradableRequest
+        return channel
+
+    server.http_factory.buildProtocol = build_protocol

@@ -1,0 +1,291 @@
+"""One WebSocket on daphne's transport: the engine between a TCP connection and an application.
+
+Twisted calls `dataReceived` and `connectionLost`, daphne `check_timeouts`. The application is an
+ASGI one; it finds its outbox in `scope["extensions"]`, so that it can write without a copy, a
+task or a hop.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from typing import Any
+from urllib.parse import unquote
+
+from websockets.datastructures import Headers
+from websockets.http11 import Request
+from websockets.protocol import OPEN
+
+from realtime.core.close_codes import CloseCode
+from realtime.core.framing import PING, build_close, build_frame
+from realtime.outbox import EXTENSION, frame_bytes, frame_text
+from realtime.server.parser import MessageParser
+from realtime.server.socket_outbox import SocketOutbox
+
+logger = logging.getLogger("realtime.server")
+
+# Reading pauses when so many messages wait for the application, and goes on at so many.
+PAUSE_AT = 64
+RESUME_AT = 16
+# What a peer gets to answer a close frame, or to read ours after a fault, in seconds.
+CLOSE_TIMEOUT = 5.0
+# A client need not wait for our answer to its handshake, but it may not send much before.
+MAX_EARLY = 64 * 1024
+
+
+class WebSocketConnection:
+    """Made for a request to upgrade; serves one application until the socket is gone."""
+
+    def __init__(self, server: Any, request: Any, *, max_size: int) -> None:
+        self._server = server
+        self._request = request
+        self._parser = MessageParser(max_size=max_size)
+        self._events: deque[dict[str, Any]] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_accepted = False
+        self._was_injected = False
+        self._early = b""  # frames that came before the application accepted
+        self._is_paused = False
+        self._is_lost = False
+        self._has_ended = False  # the application was told of the end
+        self._last_received = time.monotonic()
+        self._pinged_at: float | None = None
+        self._close_timer: asyncio.TimerHandle | None = None
+
+    # Twisted's side
+
+    def makeConnection(self, transport: Any) -> None:
+        """Take over the transport from the HTTP channel, and start the application."""
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self.outbox = SocketOutbox(transport, self._send_close)
+        channel = self._request.channel
+        channel._networkProducer.unregisterProducer()
+        channel.setTimeout(None)
+        # What the client sent right behind its handshake is still with the channel.
+        channel.rawDataReceived = self.dataReceived
+        request, self._request = self._request, None
+        self._open(request)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if not self._is_accepted:
+            self._keep_early(data)
+            return
+        self._last_received = time.monotonic()
+        self._pinged_at = None
+        for message in self._parser.feed(data):
+            kind = "text" if isinstance(message, str) else "bytes"
+            self._push({"type": "websocket.receive", kind: message})
+        self._answer()
+        if not self._is_paused and len(self._events) >= PAUSE_AT:
+            self._is_paused = True
+            self._transport.pauseProducing()
+
+    def _keep_early(self, data: bytes) -> None:
+        if not self._was_injected:
+            self._was_injected = True  # daphne repeats the request to its WebSocket protocol
+            return
+        self._early += data
+        if len(self._early) > MAX_EARLY:
+            self._transport.abortConnection()
+
+    def connectionLost(self, reason: Any) -> None:
+        """The socket is gone."""
+        self._is_lost = True
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        self.outbox.discard()
+        self._end(CloseCode.ABNORMAL)
+        self._server.protocol_disconnected(self)
+
+    # The application's side
+
+    async def receive(self) -> dict[str, Any]:
+        """ASGI: the next event."""
+        while not self._events:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        event = self._events.popleft()
+        if self._is_paused and len(self._events) <= RESUME_AT and not self._is_lost:
+            self._is_paused = False
+            self._transport.resumeProducing()
+        return event
+
+    async def send(self, event: dict[str, Any]) -> None:
+        """ASGI: accept, send or close; waits while the socket does not take what was sent."""
+        match event["type"]:
+            case "websocket.send":
+                text = event.get("text")
+                frames = frame_text(text) if text is not None else frame_bytes(event["bytes"])
+                await self.outbox.drained()
+                self.outbox.put(frames)
+            case "websocket.close" if self._is_accepted:
+                code = event.get("code") or CloseCode.NORMAL
+                self.outbox.close(code, event.get("reason") or "")
+            case "websocket.accept":
+                self._accept(event)
+            case "websocket.close":
+                self._reject(403, "Access denied\n")
+            case other:
+                raise ValueError(f"cannot handle {other!r}")
+
+    # Daphne's side
+
+    def check_timeouts(self) -> None:
+        """Called every two seconds: ping a quiet peer, give up on one that does not answer.
+
+        Progress in either direction counts as life: a slow but living reader is not cut.
+        """
+        if not self._is_accepted or self._is_lost or self._is_paused:
+            return
+        now = time.monotonic()
+        quiet = now - max(self._last_received, self.outbox.progress)
+        if self._pinged_at is not None:
+            if min(quiet, now - self._pinged_at) > self._server.ping_timeout:
+                self._transport.abortConnection()
+        elif quiet > self._server.ping_interval:
+            self._pinged_at = now
+            self.outbox.put_urgent(build_frame(PING, b""))
+
+    def handle_exception(self, error: BaseException) -> None:
+        """The application failed; daphne has logged it."""
+        if self._is_accepted:
+            self.outbox.abort(CloseCode.INTERNAL_ERROR, "internal error")
+        else:
+            self._reject(500, "Internal server error\n")
+
+    # The handshake
+
+    def _open(self, request: Any) -> None:
+        headers = [
+            (name.lower(), value)
+            for name, values in request.requestHeaders.getAllRawHeaders()
+            for value in values
+            if b"_" not in name  # CVE-2015-0219: a_b and a-b must not be taken for each other
+        ]
+        upgrade = Request(
+            request.uri.decode("ascii"),
+            Headers([(name.decode("ascii"), value.decode("latin-1")) for name, value in headers]),
+            method=request.method.decode("ascii"),
+            protocol=request.clientproto.decode("ascii"),
+        )
+        self._response = self._parser.protocol.accept(upgrade)
+        self._server.protocol_connected(self)
+        if self._response.status_code != 101:
+            self._write(self._response.serialize())
+            self._transport.loseConnection()
+            return
+        root_path = self._server.root_path
+        for name, value in headers:
+            if name == b"daphne-root-path":
+                root_path = unquote(value.decode("ascii"))
+        scope = {
+            "type": "websocket",
+            "asgi": {"version": "3.0"},
+            "path": unquote(request.path.decode("ascii")),
+            "raw_path": request.path,
+            "root_path": root_path,
+            "scheme": "wss" if request.isSecure() else "ws",
+            "headers": headers,
+            "query_string": request.query_string,
+            "client": request.client_addr,
+            "server": request.server_addr,
+            "subprotocols": _split_subprotocols(headers),
+            "extensions": {EXTENSION: self.outbox},
+        }
+        self._push({"type": "websocket.connect"})
+        task = self._loop.create_task(self._server.application(scope, self.receive, self.send))
+        self._server.connections[self]["application_instance"] = task
+
+    def _accept(self, event: dict[str, Any]) -> None:
+        response = self._response
+        assert response is not None
+        if event.get("subprotocol"):
+            response.headers["Sec-WebSocket-Protocol"] = event["subprotocol"]
+        for name, value in event.get("headers") or ():
+            response.headers[name.decode("ascii")] = value.decode("latin-1")
+        protocol = self._parser.protocol
+        protocol.send_response(response)
+        protocol.data_to_send()
+        self._response = None
+        self._is_accepted = True
+        self.outbox.put_urgent(response.serialize())
+        early, self._early = self._early, b""
+        if early:
+            self.dataReceived(early)
+
+    def _reject(self, status: int, text: str) -> None:
+        if not self._is_lost:
+            self._write(self._parser.protocol.reject(status, text).serialize())
+            self._transport.loseConnection()
+
+    # Frames
+
+    def _answer(self) -> None:
+        """Write what the protocol wants to: pongs, a close, the end."""
+        for data in self._parser.protocol.data_to_send():
+            if data:
+                self.outbox.put_urgent(data)
+            elif (closed := self._parser.close) is not None:
+                self._end(closed.code, closed.reason)
+                self.outbox.discard()
+                self._transport.loseConnection()
+            else:
+                self._fail()
+        if self._parser.close is not None:
+            self._end(self._parser.close.code, self._parser.close.reason)
+
+    def _fail(self) -> None:
+        # The peer broke the protocol and was told so. Closing at once, with bytes of its unread,
+        # would reset the connection and take our close frame along.
+        sent = self._parser.protocol.close_sent
+        self._end(sent.code if sent else CloseCode.ABNORMAL, sent.reason if sent else "")
+        self.outbox.discard()
+        if hasattr(self._transport, "loseWriteConnection"):
+            self._transport.loseWriteConnection()
+        self._start_close_timer()
+
+    def _send_close(self, code: int, reason: str) -> None:
+        """Called by the outbox when everything before the close has been written."""
+        protocol = self._parser.protocol
+        if self._is_lost or protocol.state is not OPEN:
+            return
+        protocol.send_close(code, reason.encode()[:123].decode(errors="ignore"))
+        protocol.data_to_send()
+        self._write(build_close(code, reason))
+        self._start_close_timer()
+
+    def _start_close_timer(self) -> None:
+        if self._close_timer is None:
+            self._close_timer = self._loop.call_later(
+                CLOSE_TIMEOUT, self._transport.abortConnection
+            )
+
+    def _write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    # Events
+
+    def _end(self, code: int, reason: str = "") -> None:
+        if not self._has_ended:
+            self._has_ended = True
+            self._push({"type": "websocket.disconnect", "code": int(code), "reason": reason})
+
+    def _push(self, event: dict[str, Any]) -> None:
+        self._events.append(event)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+def _split_subprotocols(headers: list[tuple[bytes, bytes]]) -> list[str]:
+    return [
+        part.strip()
+        for name, value in headers
+        if name == b"sec-websocket-protocol"
+        for part in value.decode("latin-1").split(",")
+    ]

@@ -1,0 +1,50 @@
+"""Alive, ready, and not ready without a database."""
+
+import shutil
+import time
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from tests.servers import Project, Server
+
+
+def test_a_healthy_server_is_alive_and_ready(server: Server) -> None:
+    response = httpx.get(f"{server.http}/livez")
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+    response = httpx.get(f"{server.http}/readyz")
+    assert response.status_code == 200
+    assert response.json() == {"status": "ok", "failed": [], "degraded": []}
+
+
+@pytest.mark.parametrize("path", ["livez", "readyz"])
+def test_health_needs_no_token_is_never_cached_and_only_read(server: Server, path: str) -> None:
+    response = httpx.head(f"{server.http}/{path}")
+    assert response.status_code == 200
+    assert "no-store" in response.headers["Cache-Control"]
+    assert httpx.post(f"{server.http}/{path}").is_client_error
+
+
+def test_without_a_database_the_server_is_alive_but_not_ready_until_it_is_back(
+    make_project: Callable[..., Project], launch: Callable[..., Server]
+) -> None:
+    project = make_project()
+    database = project.folder / "db.sqlite3"
+    server = launch(project)
+    assert httpx.get(f"{server.http}/readyz").status_code == 200
+    copy = project.folder / "copy.sqlite3"
+    shutil.copy(database, copy)
+    for part in project.folder.glob("db.sqlite3-*"):
+        part.unlink()
+    database.write_bytes(b"this is no database at all\n" * 1000)
+    began = time.monotonic()
+    response = httpx.get(f"{server.http}/readyz")
+    assert time.monotonic() - began < 4
+    assert response.status_code == 503
+    assert response.json() == {"status": "unavailable", "failed": ["database"], "degraded": []}
+    assert httpx.get(f"{server.http}/livez").status_code == 200
+    for part in project.folder.glob("db.sqlite3-*"):
+        part.unlink()
+    copy.replace(database)
+    assert httpx.get(f"{server.http}/readyz").status_code == 200

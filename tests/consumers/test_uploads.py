@@ -1,0 +1,291 @@
+"""Uploads in chunks, their limits, and what is left of refused ones: section 5 of the protocol."""
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from realtime.consumers.uploads import Upload
+from realtime.core.errors import MessageTooBig
+from realtime.core.messages import BinaryUpload
+from tests.clients import Client, open_client, save_array
+from tests.servers import Project, Server, start_server
+
+FRAME = 4096
+MOST = 16_384
+
+
+@pytest.fixture(scope="module")
+def small_server(project: Project) -> Iterator[Server]:
+    """A daphne with small limits, a short patience and the namespaces of `stats_settings`."""
+    server = start_server(
+        project.with_environment(
+            DJANGO_SETTINGS_MODULE="tests.stats_settings",
+            REALTIME_MAX_FRAME_BYTES=str(FRAME),
+            REALTIME_MAX_BINARY_BYTES=str(MOST),
+            REALTIME_CHUNK_TIMEOUT="1",
+        )
+    )
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def name() -> str:
+    """The name of a topic of this test's own."""
+    return uuid.uuid4().hex
+
+
+@asynccontextmanager
+async def open_topic(
+    server: Server, token: str, name: str, namespace: str = "blobs"
+) -> AsyncIterator[Client]:
+    """A session, past `hello` and `subscribed`."""
+    async with open_client(f"{server.ws}/ws/{namespace}/{name}/", token) as client:
+        assert (await client.receive())["type"] == "hello"
+        assert (await client.receive())["type"] == "subscribed"
+        yield client
+
+
+async def receive_error(client: Client) -> tuple[str, Any]:
+    message = await client.receive()
+    assert message["type"] == "error", message
+    return message["code"], message["ref"]
+
+
+async def receive_blob(client: Client) -> bytes:
+    """The next message is a publication; its bytes."""
+    header = await client.receive()
+    assert header["type"] == "binary", header
+    chunks = [await client.receive() for _ in range(header["chunks"])]
+    assert [len(chunk) <= FRAME for chunk in chunks] == [True] * len(chunks)
+    return b"".join(chunks)
+
+
+async def check_understood(client: Client) -> None:
+    """The next binary message is a publication of its own."""
+    await client.send(b"next")
+    assert await receive_blob(client) == b"next"
+
+
+# The upload itself
+
+
+def test_chunks_are_joined_in_order_and_a_single_one_is_not_copied() -> None:
+    upload = Upload(BinaryUpload(chunks=3), limit=10)
+    for chunk in (b"one", b"", b"two"):
+        assert not upload.is_complete
+        upload.add(chunk)
+    assert (upload.is_complete, upload.join()) == (True, b"onetwo")
+    upload = Upload(BinaryUpload(chunks=1), limit=10)
+    chunk = bytes(10)
+    upload.add(chunk)
+    assert upload.join() is chunk
+
+
+def test_a_sum_over_the_limit_is_told_once_and_the_rest_is_dropped() -> None:
+    upload = Upload(BinaryUpload(chunks=4), limit=10)
+    upload.add(bytes(10))
+    with pytest.raises(MessageTooBig):
+        upload.add(b"1")
+    upload.add(bytes(100))
+    assert (upload.is_refused, upload.is_complete) == (True, False)
+    upload.add(b"")
+    assert upload.is_complete
+
+
+# Over a socket
+
+
+async def test_hello_tells_the_limits(small_server: Server, token: str, name: str) -> None:
+    async with open_client(f"{small_server.ws}/ws/blobs/{name}/", token) as client:
+        limits = (await client.receive())["limits"]
+        assert (limits["max_frame_bytes"], limits["max_binary_bytes"]) == (FRAME, MOST)
+
+
+@pytest.mark.parametrize("size", [0, 1, FRAME, FRAME + 1, MOST])
+async def test_a_publication_of_any_size_comes_in_frames_no_longer_than_the_limit(
+    small_server: Server, token: str, name: str, size: int
+) -> None:
+    data = np.random.default_rng(size).bytes(size)
+    cuts = [data[start : start + FRAME] for start in range(0, max(size, 1), FRAME)]
+    async with open_topic(small_server, token, name) as client:
+        await client.send({"type": "binary", "chunks": len(cuts)})
+        for cut in cuts:
+            await client.send(cut)
+        assert await receive_blob(client) == data
+
+
+async def test_text_messages_are_answered_between_chunks(
+    small_server: Server, token: str, name: str
+) -> None:
+    async with open_topic(small_server, token, name) as client:
+        await client.send({"type": "binary", "chunks": 2, "ref": "up"})
+        await client.send(b"one ")
+        await client.send({"type": "ping", "ref": 1})
+        assert (await client.receive())["ref"] == 1
+        await client.send("not json")
+        assert await receive_error(client) == ("invalid_json", None)
+        await client.send(b"two")
+        message = await client.receive()
+        if message["type"] == "ack":
+            assert message["ref"] == "up"
+            assert await receive_blob(client) == b"one two"
+        else:
+            assert await client.receive() == b"one two"
+            assert (await client.receive())["ref"] == "up"
+
+
+async def test_a_second_header_is_refused_and_the_first_goes_on(
+    small_server: Server, token: str, name: str
+) -> None:
+    async with open_topic(small_server, token, name) as client:
+        await client.send({"type": "binary", "chunks": 2})
+        await client.send(b"one ")
+        await client.send({"type": "binary", "chunks": 5, "ref": 2})
+        assert await receive_error(client) == ("invalid_message", 2)
+        await client.send(b"two")
+        assert await receive_blob(client) == b"one two"
+        await check_understood(client)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"format": "no media type"},
+        {"format": 5},
+        {"format": "x/" + "y" * 200},
+        {"id": ""},
+        {"id": "x" * 65},
+        {"unknown": 1},
+        {"ref": 1.5},
+    ],
+)
+async def test_the_chunks_of_a_refused_header_are_dropped(
+    small_server: Server, token: str, name: str, fields: dict[str, Any]
+) -> None:
+    async with open_topic(small_server, token, name) as client:
+        await client.send({"type": "binary", "chunks": 3, "ref": "bad", **fields})
+        assert await receive_error(client) == (
+            "invalid_message",
+            None if "ref" in fields else "bad",
+        )
+        for chunk in (b"1", b"2", b"3"):
+            await client.send(chunk)
+        await check_understood(client)
+
+
+@pytest.mark.parametrize("chunks", [0, -1, 1.5, "2", None, True])
+async def test_a_header_without_a_count_of_chunks_is_refused(
+    small_server: Server, token: str, name: str, chunks: Any
+) -> None:
+    async with open_topic(small_server, token, name) as client:
+        await client.send({"type": "binary", "chunks": chunks, "ref": 1})
+        assert await receive_error(client) == ("invalid_message", 1)
+        await check_understood(client)
+
+
+async def test_without_the_right_to_publish_the_chunks_are_dropped_and_the_session_lives(
+    small_server: Server, token: str, name: str
+) -> None:
+    async with open_topic(small_server, token, name, "locked") as client:
+        await client.send({"type": "binary", "chunks": 2, "ref": 1})
+        assert await receive_error(client) == ("permission_denied", 1)
+        await client.send(b"1")
+        await client.send(b"2")
+        await client.send({"type": "ping", "ref": 2})
+        assert (await client.receive())["ref"] == 2
+        await client.send(save_array(np.zeros(1)))
+        assert await receive_error(client) == ("permission_denied", None)
+
+
+async def test_a_sum_over_the_limit_is_answered_once_and_the_rest_is_dropped(
+    small_server: Server, token: str, name: str
+) -> None:
+    async with open_topic(small_server, token, name) as client:
+        await client.send({"type": "binary", "chunks": 7, "ref": "big"})
+        for _ in range(7):
+            await client.send(bytes(FRAME))
+        assert await receive_error(client) == ("message_too_big", "big")
+        await check_understood(client)
+
+
+async def test_a_sum_that_the_last_chunk_takes_over_the_limit_is_too_big(
+    small_server: Server, token: str, name: str
+) -> None:
+    async with open_topic(small_server, token, name) as client:
+        await client.send({"type": "binary", "chunks": 5, "ref": "big"})
+        for size in (FRAME, FRAME, FRAME, FRAME, 1):
+            await client.send(bytes(size))
+        assert await receive_error(client) == ("message_too_big", "big")
+        await check_understood(client)
+
+
+async def test_a_chunk_that_does_not_come_in_time_ends_the_session(
+    small_server: Server, token: str, name: str
+) -> None:
+    async with open_topic(small_server, token, name) as client:
+        await client.send({"type": "binary", "chunks": 3, "ref": "late"})
+        await client.send(b"1")
+        began = time.monotonic()
+        code, (error,) = await client.wait_closed()
+        assert 0.8 < time.monotonic() - began < 5
+        assert (code, error["code"], error["ref"]) == (4500, "invalid_array", "late")
+
+
+async def test_the_time_counts_anew_for_each_chunk_and_ends_with_the_last(
+    small_server: Server, token: str, name: str
+) -> None:
+    async with open_topic(small_server, token, name) as client:
+        await client.send({"type": "binary", "chunks": 2})
+        for chunk in (b"1", b"2"):
+            await client.receive_nothing(0.6)
+            await client.send(chunk)
+        assert await receive_blob(client) == b"12"
+        await client.receive_nothing(1.2)
+
+
+async def test_a_frame_over_the_limit_closes_with_1009(
+    small_server: Server, token: str, name: str
+) -> None:
+    async with open_topic(small_server, token, name) as client:
+        await client.send(bytes(FRAME + 1))
+        assert await client.wait_closed() == (1009, [])
+        # Daphne lets an application send no code below 3000.
+        assert client.connection.close_code == 3009
+
+
+async def test_a_chunk_over_the_limit_closes_with_1009(
+    small_server: Server, token: str, name: str
+) -> None:
+    async with open_topic(small_server, token, name) as client:
+        await client.send({"type": "binary", "chunks": 2})
+        await client.send(bytes(FRAME + 1))
+        assert await client.wait_closed() == (1009, [])
+
+
+async def test_an_id_makes_an_upload_safe_to_repeat(
+    small_server: Server, token: str, name: str
+) -> None:
+    async with open_client(f"{small_server.ws}/ws/blobs/{name}/?subscribe=0", token) as client:
+        assert (await client.receive())["type"] == "hello"
+        acks = []
+        for data in (b"first", b"again"):
+            await client.send({"type": "binary", "chunks": 1, "id": "once", "ref": 1})
+            await client.send(data)
+            acks.append(await client.receive())
+        assert [(ack["offset"], ack["duplicate"]) for ack in acks] == [(1, False), (1, True)]
+
+
+async def test_a_broadcast_topic_takes_no_binary_message(
+    small_server: Server, token: str, name: str
+) -> None:
+    async with open_topic(small_server, token, name, "broadcast") as client:
+        await client.send(b"bytes")
+        assert await receive_error(client) == ("not_supported", None)
+        await client.send({"type": "binary", "chunks": 1, "ref": 1})
+        assert await receive_error(client) == ("not_supported", 1)

@@ -1,0 +1,172 @@
+"""System checks: each names what is wrong and says how to mend it."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from channels.layers import channel_layers
+from django.core.checks import CheckMessage
+
+from realtime.checks import check_settings
+from tests.servers import ROOT, Project, RedisServer, find_free_port
+
+PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
+STRONG = "".join(chr(33 + n % 90) for n in range(64))
+OTHER = STRONG[::-1]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_layers() -> Iterator[None]:
+    channel_layers.backends.clear()
+    yield
+    channel_layers.backends.clear()
+
+
+def find(id: str) -> CheckMessage:
+    """The one message that the checks give."""
+    (message,) = check_settings()
+    assert message.id == id
+    assert message.hint
+    return message
+
+
+def test_the_project_has_nothing_to_mend() -> None:
+    assert check_settings() == []
+
+
+def test_e001_options_are_unknown_or_wrong(settings: Any) -> None:
+    settings.REALTIME = {"OUTBOX_BITES": 7}
+    assert "OUTBOX_BITES" in find("realtime.E001").msg
+
+
+def test_e002_the_channel_layer_does_not_exist(settings: Any) -> None:
+    settings.REALTIME = {"CHANNEL_LAYER": "fast"}
+    message = find("realtime.E002")
+    assert "'fast'" in message.msg
+    assert "CHANNEL_LAYER" in str(message.hint)
+
+
+@pytest.mark.parametrize("shares", ["layer", "history"])
+def test_e003_layer_and_history_do_not_reach_equally_far(
+    settings: Any, redis: RedisServer, shares: str
+) -> None:
+    if shares == "layer":
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": PUBSUB, "CONFIG": {"hosts": [redis.url]}}}
+    else:
+        settings.REALTIME = {"REDIS_URL": redis.url}
+    assert "REDIS_URL" in str(find("realtime.E003").hint)
+
+
+def test_e004_statistics_need_a_history(settings: Any) -> None:
+    settings.REALTIME = {"NAMESPACES": {"ticks": {"kind": "stats", "history_size": 0}}}
+    message = find("realtime.E004")
+    assert "'ticks'" in message.msg
+    assert "history_size" in str(message.hint)
+
+
+def test_e005_a_window_is_malformed(settings: Any) -> None:
+    settings.REALTIME = {"NAMESPACES": {"ticks": {"kind": "stats", "window": "soon"}}}
+    message = find("realtime.E005")
+    assert "'ticks'" in message.msg
+    assert "60s" in str(message.hint)
+
+
+@pytest.mark.parametrize("path", ["nowhere.process", "realtime.conf.nothing", "process"])
+def test_e006_a_processor_cannot_be_loaded(settings: Any, path: str) -> None:
+    settings.REALTIME = {"NAMESPACES": {"ticks": {"kind": "stats", "processor": path}}}
+    message = find("realtime.E006")
+    assert "'ticks'" in message.msg
+    assert "dotted path" in str(message.hint)
+
+
+def use_redis(settings: Any, url: str) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": PUBSUB, "CONFIG": {"hosts": [url]}}}
+    settings.REALTIME = {"REDIS_URL": url}
+
+
+@pytest.mark.parametrize("url", [f"redis://127.0.0.1:{find_free_port()}/0", "localhost:6379"])
+def test_w001_redis_does_not_answer(settings: Any, url: str) -> None:
+    use_redis(settings, url)
+    message = find("realtime.W001")
+    assert "Redis" in message.msg
+    assert "Start Redis at the address in REDIS_URL" in str(message.hint)
+
+
+def test_a_redis_that_answers_is_all_right(settings: Any, redis: RedisServer) -> None:
+    use_redis(settings, redis.url)
+    assert check_settings() == []
+
+
+def run(project: Project, *arguments: str) -> tuple[int, str]:
+    """The exit code and all output of `manage.py …`."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env=project.full_environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_server_refuses_to_start_without_its_redis_and_says_how_to_mend_it(
+    make_project: Callable[..., Project],
+) -> None:
+    project = make_project(REDIS_URL=f"redis://127.0.0.1:{find_free_port()}/0")
+    code, output = run(project, "serve", "--port", str(find_free_port()))
+    assert code == 1
+    assert "realtime.W001" in output
+    assert "Redis does not answer" in output
+    assert "Start Redis at the address in REDIS_URL" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({}, "DJANGO_SECRET_KEY is not set"),
+        ({"DJANGO_SECRET_KEY": STRONG}, "JWT_SIGNING_KEY is not set"),
+        ({"DJANGO_SECRET_KEY": "short", "JWT_SIGNING_KEY": OTHER}, "DJANGO_SECRET_KEY is weak"),
+        ({"DJANGO_SECRET_KEY": "a" * 80, "JWT_SIGNING_KEY": OTHER}, "DJANGO_SECRET_KEY is weak"),
+        (
+            {"DJANGO_SECRET_KEY": "django-insecure-" + STRONG, "JWT_SIGNING_KEY": OTHER},
+            "DJANGO_SECRET_KEY is weak",
+        ),
+        ({"DJANGO_SECRET_KEY": STRONG, "JWT_SIGNING_KEY": "abc"}, "JWT_SIGNING_KEY is weak"),
+        ({"DJANGO_SECRET_KEY": STRONG, "JWT_SIGNING_KEY": STRONG}, "has to differ"),
+    ],
+)
+def test_in_production_a_missing_or_weak_secret_stops_the_start_and_nothing_is_made(
+    tmp_path: Path, environment: dict[str, str], says: str
+) -> None:
+    project = Project(tmp_path, {"DJANGO_DEBUG": "false", **environment})
+    code, output = run(project, "check")
+    assert code != 0
+    assert says in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_in_development_secrets_are_made_once_for_this_user_alone(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    assert run(project, "check")[0] == 0
+    secrets = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    assert set(secrets) == {"DJANGO_SECRET_KEY", "JWT_SIGNING_KEY"}
+    assert len(set(secrets.values())) == 2
+    for path in (tmp_path / "secrets").iterdir():
+        assert path.stat().st_mode & 0o077 == 0
+    assert run(project, "check")[0] == 0
+    assert secrets == {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+
+
+def test_in_production_strong_secrets_are_taken(tmp_path: Path) -> None:
+    project = Project(
+        tmp_path,
+        {"DJANGO_DEBUG": "false", "DJANGO_SECRET_KEY": STRONG, "JWT_SIGNING_KEY": OTHER},
+    )
+    code, output = run(project, "check")
+    assert code == 0, output
+    assert not (tmp_path / "secrets").exists()

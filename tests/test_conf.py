@@ -1,0 +1,130 @@
+"""The settings object: typed, complete, and strict about what it does not know."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from realtime.conf import (
+    Kind,
+    Policy,
+    Settings,
+    Slow,
+    build_settings,
+    get_settings,
+    read_environment,
+)
+
+FIELDS = {
+    field.encode_name: field.default
+    for field in msgspec.structs.fields(Settings)
+    if field.name != "namespaces"
+}
+
+
+def test_without_options_everything_has_its_default() -> None:
+    options = build_settings({})
+    assert set(options.namespaces) == {"broadcast", "stats", "arrays", "blobs"}
+    assert options.namespaces["stats"].kind is Kind.STATS
+    assert options.namespaces["stats"].slow is Slow.LATEST
+    assert options.echo_policy is Policy.AUTHENTICATED
+    assert (options.max_frame_bytes, options.authentication_timeout) == (1024 * 1024, 10)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"OUTBOX_BITES": 1}, "OUTBOX_BITES"),
+        ({"outbox_bytes": 1}, "outbox_bytes"),
+        ({"OUTBOX_BYTES": "many"}, "OUTBOX_BYTES"),
+        ({"OUTBOX_BYTES": 0}, "OUTBOX_BYTES"),
+        ({"HISTORY_TIMEOUT": 0}, "HISTORY_TIMEOUT"),
+        ({"ECHO_POLICY": "friends"}, "ECHO_POLICY"),
+        ({"NAMESPACES": {"ticks": {"kind": "stats", "windw": "5m"}}}, "windw"),
+        ({"NAMESPACES": {"ticks": {"kind": "stat"}}}, "NAMESPACES"),
+        ({"NAMESPACES": {"ticks": {}}}, "kind"),
+        ({"NAMESPACES": {"ticks": {"kind": "stats", "history_size": -1}}}, "history_size"),
+        ({"NAMESPACES": {"Ticks": {"kind": "stats"}}}, "'Ticks' is no namespace's name"),
+        ({"NAMESPACES": {"a" * 32: {"kind": "stats"}}}, "no namespace's name"),
+    ],
+)
+def test_what_is_unknown_or_of_the_wrong_type_is_refused_by_name(
+    options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ImproperlyConfigured, match=says):
+        build_settings(options)
+
+
+def test_namespaces_of_the_project_join_the_default_ones_replace_or_remove_them() -> None:
+    options = build_settings(
+        {
+            "NAMESPACES": {
+                "ticks": {"kind": "stats", "window": "5m"},
+                "stats": {"kind": "stats", "history_size": 5},
+                "blobs": None,
+            }
+        }
+    )
+    assert set(options.namespaces) == {"broadcast", "stats", "arrays", "ticks"}
+    assert options.namespaces["ticks"].window == "5m"
+    assert options.namespaces["stats"].history_size == 5
+    assert options.namespaces["stats"].slow is Slow.DISCONNECT  # replaced, not merged
+    assert options.get_namespace("blobs") is None
+
+
+def test_settings_cannot_be_changed_by_accident() -> None:
+    options = build_settings({})
+    with pytest.raises(AttributeError):
+        options.outbox_bytes = 1  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        options.namespaces["broadcast"].history_size = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_scalar_can_be_set_by_the_environment(name: str) -> None:
+    default = FIELDS[name]
+    match default:
+        case Policy():
+            text, value = "anyone", Policy.ANYONE
+        case str():
+            text, value = "some text", "some text"  # type: ignore[assignment]
+        case float():
+            text, value = "2.5", 2.5  # type: ignore[assignment]
+        case int():
+            text, value = "77", 77  # type: ignore[assignment]
+    options = read_environment({f"REALTIME_{name}": text, "OTHER": "x", "REALTIMES": "y"})
+    assert options == {name: value}
+    assert getattr(build_settings(options), name.lower()) == value
+
+
+def test_whole_numbers_do_for_seconds() -> None:
+    assert read_environment({"REALTIME_STALL_TIMEOUT": "3"}) == {"STALL_TIMEOUT": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("REALTIME_OUTBOX_BITES", "1"),
+        ("REALTIME_outbox_bytes", "1"),
+        ("REALTIME_NAMESPACES", "{}"),
+        ("REALTIME_OUTBOX_BYTES", "many"),
+        ("REALTIME_OUTBOX_BYTES", "1.5"),
+        ("REALTIME_OUTBOX_BYTES", "-1"),
+        ("REALTIME_OUTBOX_BYTES", ""),
+        ("REALTIME_STALL_TIMEOUT", "0"),
+        ("REALTIME_STALL_TIMEOUT", "nan"),
+        ("REALTIME_ECHO_POLICY", "friends"),
+    ],
+)
+def test_a_variable_that_is_wrong_is_named(variable: str, text: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=variable):
+        read_environment({variable: text})
+
+
+def test_settings_follow_django_s_when_a_test_changes_them(settings: Any) -> None:
+    settings.REALTIME = {"OUTBOX_BYTES": 7}
+    assert get_settings().outbox_bytes == 7
+    assert get_settings() is get_settings()
+    settings.REALTIME = {"OUTBOX_BYTES": 8}
+    assert get_settings().outbox_bytes == 8

@@ -1,0 +1,351 @@
+"""A held topic: joined once, in order, made whole from the history."""
+
+import asyncio
+import random
+
+import pytest
+
+from realtime import held_topics
+from realtime.core.errors import Unavailable
+from realtime.core.positions import MAX_HELD
+from realtime.core.windows import parse_window
+from realtime.held_topics import HISTORY_LOST, HISTORY_TRIMMED, MAX_EARLY
+from realtime.statistics import open_view
+from tests.topics import TOPIC, Stage, settle, wait_until
+
+GROUP = TOPIC.group
+
+
+class TestMembership:
+    """Join with the first, leave a while after the last, never both at once."""
+
+    async def test_the_group_is_joined_once_for_all_holders(self) -> None:
+        stage = Stage()
+        await asyncio.gather(*(stage.held.hold() for _ in range(5)))
+        assert stage.layer.calls == [("join", GROUP)]
+        assert stage.held.is_ready
+
+    async def test_the_group_is_left_after_the_delay_and_only_by_the_last(self) -> None:
+        stage = Stage(leave_delay=0.03)
+        await stage.held.hold()
+        await stage.held.hold()
+        stage.held.release()
+        await settle(0.06)
+        assert stage.layer.calls == [("join", GROUP)]
+        stage.held.release()
+        await settle(0.01)
+        assert stage.layer.calls == [("join", GROUP)]
+        await wait_until(lambda: stage.left)
+        assert stage.layer.calls == [("join", GROUP), ("leave", GROUP)]
+        assert stage.left == [stage.held]
+
+    async def test_a_holder_within_the_delay_keeps_the_group(self) -> None:
+        stage = Stage(leave_delay=0.02)
+        await stage.held.hold()
+        stage.held.release()
+        await stage.held.hold()
+        await settle(0.05)
+        assert (stage.layer.calls, stage.left) == ([("join", GROUP)], [])
+
+    async def test_a_holder_who_comes_while_the_group_is_left_joins_it_after_that(self) -> None:
+        stage = Stage(leave_delay=0)
+        await stage.held.hold()
+        stage.layer.gate.clear()
+        stage.held.release()
+        await settle(0.01)
+        newcomer = asyncio.create_task(stage.held.hold())
+        await settle(0.01)
+        assert stage.layer.calls == [("join", GROUP), ("leave", GROUP)]
+        assert not newcomer.done()
+        stage.layer.gate.set()
+        await asyncio.wait_for(newcomer, 1)
+        assert stage.layer.calls[2:] == [("join", GROUP)]
+        assert (stage.held.is_ready, stage.left) == (True, [])
+
+    async def test_a_topic_given_up_while_it_is_joined_is_left_after_that(self) -> None:
+        stage = Stage(leave_delay=0)
+        stage.layer.gate.clear()
+        holder = asyncio.create_task(stage.held.hold())
+        await settle(0.01)
+        holder.cancel()
+        await settle(0.01)
+        stage.layer.gate.set()
+        await wait_until(lambda: stage.left)
+        assert stage.layer.calls == [("join", GROUP), ("leave", GROUP)]
+
+    async def test_a_failed_join_is_told_to_every_holder_and_tried_again_by_the_next(
+        self,
+    ) -> None:
+        stage = Stage()
+        stage.layer.is_down = True
+        results = await asyncio.gather(
+            *(stage.held.hold() for _ in range(3)), return_exceptions=True
+        )
+        assert [type(result) for result in results] == [Unavailable] * 3
+        stage.layer.is_down = False
+        await stage.held.hold()
+        assert stage.held.is_ready
+
+    async def test_a_join_without_a_history_that_answers_fails(self) -> None:
+        stage = Stage()
+        stage.history.is_down = True
+        with pytest.raises(Unavailable):
+            await stage.held.hold()
+        stage.history.is_down = False
+        await stage.append(3)
+        await stage.held.hold()
+        assert stage.held.position.offset == 3
+
+    async def test_a_leave_that_fails_is_an_end_too(self) -> None:
+        stage = Stage(leave_delay=0)
+        await stage.held.hold()
+        stage.layer.is_down = True
+        stage.held.release()
+        await wait_until(lambda: stage.left)
+
+    async def test_random_comings_and_goings_never_cross(self) -> None:
+        """Joins and leaves alternate, and the last call fits whether somebody is there."""
+        random_ = random.Random(7)
+        stage = Stage(leave_delay=0)
+
+        async def stay() -> None:
+            await asyncio.sleep(random_.random() * 0.05)
+            await stage.held.hold()
+            await asyncio.sleep(random_.random() * 0.005)
+            stage.held.release()
+
+        async def jam() -> None:
+            for _ in range(20):
+                stage.layer.gate.clear()
+                await asyncio.sleep(random_.random() * 0.002)
+                stage.layer.gate.set()
+                await asyncio.sleep(random_.random() * 0.002)
+
+        await asyncio.gather(jam(), *(stay() for _ in range(30)))
+        await wait_until(lambda: stage.layer.calls[-1][0] == "leave" and stage.left)
+        names = [name for name, _ in stage.layer.calls]
+        assert names == ["join", "leave"] * (len(names) // 2)
+        assert len(names) >= 4
+
+
+class TestOrder:
+    """What comes out is whole and in order."""
+
+    async def test_it_begins_at_the_top_that_it_found(self) -> None:
+        stage = Stage()
+        await stage.append(5)
+        listener = await stage.listen()
+        await stage.publish(2)
+        assert listener.heard == [6, 7]
+
+    async def test_what_arrives_while_joining_is_neither_lost_nor_repeated(self) -> None:
+        stage = Stage()
+        stage.history.gate.clear()
+        holder = asyncio.create_task(stage.listen())
+        await settle(0.01)
+        early = [await stage.append(2) for _ in range(3)]
+        for result in early:
+            stage.tell(result)
+        stage.history.gate.set()  # the top that is read now covers them
+        listener = await holder
+        await stage.publish()
+        assert listener.heard == [7]
+
+    async def test_a_flood_while_joining_is_healed(self) -> None:
+        stage = Stage()
+        await stage.append(1)
+        stage.layer.gate.clear()
+        holder = asyncio.create_task(stage.listen())
+        await settle(0.01)
+        for _ in range(MAX_EARLY + 50):
+            stage.tell(await stage.append())
+        stage.layer.gate.set()
+        listener = await holder
+        await stage.publish()
+        assert listener.heard == [stage.top]
+
+    async def test_repeats_are_dropped(self) -> None:
+        stage = Stage()
+        listener = await stage.listen()
+        results = [await stage.append(2) for _ in range(3)]
+        for result in (*results, *reversed(results), *results):
+            stage.tell(result)
+        await settle()
+        assert listener.heard == [1, 2, 3, 4, 5, 6]
+        assert stage.history.reads == []
+
+    async def test_publishers_who_overtake_each_other_cost_no_read(self) -> None:
+        stage = Stage()
+        listener = await stage.listen()
+        first, second = await stage.append(), await stage.append()
+        stage.tell(second)
+        assert listener.heard == []
+        stage.tell(first)
+        await settle()
+        assert (listener.heard, stage.history.reads) == ([1, 2], [])
+
+    async def test_a_jump_is_filled_by_one_read_for_all_followers(self) -> None:
+        stage = Stage()
+        listeners = [await stage.listen() for _ in range(10)]
+        await stage.publish()
+        await stage.append(5)  # lost
+        for _ in range(4):
+            await stage.publish()
+        await wait_until(lambda: len(listeners[0].heard) == 10)
+        assert [listener.heard for listener in listeners] == [list(range(1, 11))] * 10
+        assert stage.history.reads == [1]
+
+    async def test_bodies_that_were_not_carried_are_read_at_once(self) -> None:
+        stage = Stage()
+        listener = await stage.listen()
+        stage.tell(await stage.append(4), without=[2, 3])
+        assert listener.heard == [1]
+        await settle(0.005)
+        assert listener.heard == [1, 2, 3, 4]
+
+    async def test_a_jump_waits_for_a_history_that_is_down(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(held_topics, "RETRY_DELAY", 0.02)
+        stage = Stage()
+        listener = await stage.listen()
+        stage.history.is_down = True
+        await stage.append(3)
+        await stage.publish()
+        await settle(0.06)
+        assert listener.heard == []
+        assert len(stage.history.reads) >= 2
+        stage.history.is_down = False
+        await wait_until(lambda: listener.heard == [1, 2, 3, 4])
+
+    async def test_a_long_outage_with_many_early_publications_still_heals(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """More than can be held come after the jump while the history does not answer."""
+        monkeypatch.setattr(held_topics, "RETRY_DELAY", 0.02)
+        stage = Stage(history_size=5 * MAX_HELD)
+        listener = await stage.listen()
+        stage.history.is_down = True
+        await stage.append(1)
+        for _ in range(30):
+            await stage.publish(100)
+        await settle(0.03)
+        stage.history.is_down = False
+        await wait_until(lambda: len(listener.heard) == 3001)
+        assert listener.heard == list(range(1, 3002))
+
+    async def test_what_was_trimmed_before_it_could_be_read_is_told_as_lost(self) -> None:
+        stage = Stage(history_size=3)
+        listener = await stage.listen()
+        await stage.publish(2)
+        await stage.append(10)
+        await stage.publish()
+        await settle()
+        assert listener.heard == [1, 2, (HISTORY_TRIMMED, 11), 11, 12, 13]
+        assert stage.held.first == 11
+
+    async def test_a_lost_epoch_is_told_and_what_is_retained_of_the_new_one_follows_at_once(
+        self,
+    ) -> None:
+        stage = Stage()
+        listener = await stage.listen()
+        await stage.publish(5)
+        stage.history.forget()
+        stage.top = 0
+        await stage.append(2)
+        await stage.publish()
+        await settle()
+        assert listener.heard == [1, 2, 3, 4, 5, (HISTORY_LOST, 1), 1, 2, 3]
+        assert listener.epoch == stage.held.position.epoch
+        await stage.publish()
+        assert listener.heard[-1] == 4
+
+    async def test_offsets_that_went_back_within_an_epoch_are_a_loss(self) -> None:
+        stage = Stage()
+        listener = await stage.listen()
+        await stage.publish(5)
+        stage.history._logs[TOPIC].top = 3
+        stage.history._logs[TOPIC].bodies.pop()
+        stage.history._logs[TOPIC].bodies.pop()
+        stage.held.catch_up()
+        await settle()
+        assert listener.heard[5:] == [(HISTORY_LOST, 4)]
+        stage.top = 3
+        await stage.publish()
+        assert listener.heard[6:] == [4]
+
+    async def test_whatever_the_layer_does_followers_get_all_in_order_once(self) -> None:
+        random_ = random.Random(1)
+        stage = Stage(history_size=10_000)
+        listener = await stage.listen()
+        waiting = []
+        for _ in range(300):
+            result = await stage.append(random_.randint(1, 4))
+            lost = [n for n in result.offsets if random_.random() < 0.05]
+            waiting += [(result, lost)] * random_.choice([0, 1, 1, 1, 2])
+            random_.shuffle(waiting)
+            while len(waiting) > random_.randint(0, 4):
+                stage.tell(waiting[-1][0], without=waiting.pop()[1])
+            if random_.random() < 0.3:
+                await asyncio.sleep(0.001)
+        stage.held.catch_up()
+        await wait_until(lambda: len(listener.heard) == stage.top)
+        assert listener.heard == list(range(1, stage.top + 1))
+
+    async def test_without_a_history_everything_is_passed_on_as_it_comes(self) -> None:
+        stage = Stage(history_size=0)
+        listener = await stage.listen()
+        for number in (1, 2):
+            stage.held.accept(
+                epoch=None,
+                offset=0,
+                first=0,
+                bodies=[(await _build(n)) for n in (2 * number - 1, 2 * number)],
+            )
+        assert listener.heard == [1, 2, 3, 4]
+        assert (stage.history.tops, stage.history.reads) == (0, [])
+
+
+async def _build(number: int) -> bytes:
+    from tests.topics import build_body
+
+    return build_body(number)
+
+
+async def test_those_who_read_the_same_share_one_read() -> None:
+    stage = Stage()
+    await stage.append(5)
+    await stage.held.hold()
+    pages = await asyncio.gather(*(stage.held.read(after=2, limit=10) for _ in range(20)))
+    assert (stage.history.reads, {page.start for page in pages}) == ([2], {3})
+    await stage.held.read(after=2, limit=10)
+    assert stage.history.reads == [2, 2]
+
+
+async def test_a_reader_who_gives_up_does_not_spoil_the_read_of_others() -> None:
+    stage = Stage()
+    await stage.append(5)
+    await stage.held.hold()
+    stage.history.gate.clear()
+    readers = [asyncio.create_task(stage.held.read(after=0)) for _ in range(2)]
+    await settle(0.005)
+    readers[0].cancel()
+    stage.history.gate.set()
+    assert len((await readers[1]).bodies) == 5
+
+
+async def test_statistics_begin_anew_where_the_group_was_left_in_between() -> None:
+    """What was published between leaving and joining never reached the old view."""
+    stage = Stage(leave_delay=0)
+    window = parse_window("100")
+    await stage.held.hold()
+    view = await open_view(stage.held, window)
+    stage.layer.gate.clear()
+    stage.held.release()
+    await settle(0.01)  # leaving
+    newcomer = asyncio.create_task(stage.held.hold())
+    stage.layer.gate.set()
+    await newcomer
+    fresh = await open_view(stage.held, window)
+    assert fresh is not view
+    assert view not in stage.held.followers

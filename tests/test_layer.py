@@ -1,0 +1,122 @@
+"""The process's one channel on the channel layer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+from channels.layers import channel_layers, get_channel_layer
+from django.core.exceptions import ImproperlyConfigured
+
+from realtime.conf import Settings, build_settings
+from realtime.core.errors import Unavailable
+from realtime.layer import Layer
+from tests.servers import RedisServer, find_free_port
+
+MakeLayer = Callable[[str], Layer]
+
+
+@pytest.fixture
+def use_layer(settings: Any) -> Iterator[Callable[[str], Settings]]:
+    """Points the channel layer to a Redis; '' is the one in memory."""
+
+    def use(url: str) -> Settings:
+        settings.CHANNEL_LAYERS = {
+            "default": {
+                "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+                "CONFIG": {"hosts": [url]},
+            }
+            if url
+            else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+        }
+        return build_settings({"REDIS_URL": url, "HISTORY_TIMEOUT": 0.5})
+
+    yield use
+    channel_layers.backends.clear()
+
+
+@pytest.fixture
+async def layers(
+    redis: RedisServer, use_layer: Callable[[str], Settings]
+) -> AsyncIterator[tuple[Layer, Layer]]:
+    """Those of two processes."""
+    options = use_layer(redis.url)
+    one = Layer(options)
+    channel_layers.backends.clear()
+    two = Layer(options)
+    yield one, two
+    await one.close()
+    await two.close()
+
+
+async def test_what_one_sends_both_receive_who_joined(layers: tuple[Layer, Layer]) -> None:
+    one, two = layers
+    for layer in layers:
+        await layer.join("rt.broadcast.a")
+    await two.join("rt.broadcast.b")
+    await one.send("rt.broadcast.b", {"type": "b", "n": [b"\x00\xff", None]})
+    await one.send("rt.broadcast.a", {"type": "a"})
+    assert await asyncio.wait_for(one.receive(), 3) == {"type": "a"}
+    assert await asyncio.wait_for(two.receive(), 3) == {"type": "b", "n": [b"\x00\xff", None]}
+    assert await asyncio.wait_for(two.receive(), 3) == {"type": "a"}
+
+
+async def test_receiving_and_joining_at_once_share_one_channel(
+    layers: tuple[Layer, Layer],
+) -> None:
+    """As at the start of a process: two channels would leave one group unheard."""
+    one, two = layers
+    receiving = asyncio.create_task(one.receive())
+    await asyncio.gather(*(one.join(f"rt.broadcast.{n}") for n in range(5)))
+    for number in range(5):
+        await two.send(f"rt.broadcast.{number}", {"n": number})
+        assert await asyncio.wait_for(receiving, 3) == {"n": number}
+        receiving = asyncio.create_task(one.receive())
+    receiving.cancel()
+    await asyncio.gather(receiving, return_exceptions=True)
+
+
+async def test_a_group_that_was_left_is_heard_no_longer(layers: tuple[Layer, Layer]) -> None:
+    one, two = layers
+    await one.join("rt.broadcast.a")
+    await one.join("rt.broadcast.b")
+    await one.leave("rt.broadcast.a")
+    await two.send("rt.broadcast.a", {"n": 1})
+    await two.send("rt.broadcast.b", {"n": 2})
+    assert await asyncio.wait_for(one.receive(), 3) == {"n": 2}
+
+
+async def test_leaving_before_anything_was_joined_is_nothing(
+    use_layer: Callable[[str], Settings],
+) -> None:
+    await Layer(use_layer("")).leave("rt.broadcast.a")
+
+
+async def test_without_redis_each_call_is_unavailable_within_its_deadline(
+    use_layer: Callable[[str], Settings],
+) -> None:
+    layer = Layer(use_layer(f"redis://127.0.0.1:{find_free_port()}/0"))
+    for call in (layer.join("rt.a"), layer.send("rt.a", {})):
+        with pytest.raises(Unavailable, match="other processes cannot be reached"):
+            await asyncio.wait_for(call, 2)
+    await layer.close()
+
+
+async def test_whether_others_can_be_reached_is_known(
+    use_layer: Callable[[str], Settings],
+) -> None:
+    assert Layer(use_layer("redis://127.0.0.1:1/0")).is_shared
+    channel_layers.backends.clear()
+    assert not Layer(use_layer("")).is_shared
+
+
+def test_a_layer_that_is_not_configured_is_named(settings: Any) -> None:
+    settings.CHANNEL_LAYERS = {}
+    with pytest.raises(ImproperlyConfigured, match="'other'"):
+        Layer(build_settings({"CHANNEL_LAYER": "other"}))
+
+
+def test_the_project_s_layer_in_memory_drops_nothing_in_a_busy_moment() -> None:
+    layer = get_channel_layer()
+    assert layer is not None
+    assert layer.capacity >= 100_000

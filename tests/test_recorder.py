@@ -1,0 +1,195 @@
+"""Sessions in the database: rows that open, close, survive a lock and outlive no instance."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from django.db import DataError, OperationalError
+
+from realtime import recorder as recorder_module
+from realtime.conf import build_settings
+from realtime.recorder import Recorder
+from realtime.sessions import Session
+from tests.clients import open_client
+from tests.servers import Project, Server, start_server
+
+LEASE = 2.0
+
+
+@pytest.fixture(scope="module")
+def leased(make_project: Callable[..., Project]) -> Project:
+    """A project whose instances have a short lease."""
+    return make_project(
+        REALTIME_LEASE_SECONDS=str(LEASE), REALTIME_LEASE_RENEWAL_SECONDS="0.5"
+    )
+
+
+@pytest.fixture(scope="module")
+def instance(leased: Project) -> Iterator[Server]:
+    server = start_server(leased)
+    yield server
+    server.stop(kill=True)
+
+
+@pytest.fixture(scope="module")
+def leased_token(leased: Project) -> str:
+    return leased.issue_token("anna", "--lifetime", "3600")
+
+
+def read_rows(project: Project, topic: str) -> list[dict[str, Any]]:
+    """The session rows of a topic, with the name of their user."""
+    with closing(sqlite3.connect(project.folder / "db.sqlite3")) as database:
+        database.row_factory = sqlite3.Row
+        rows = database.execute(
+            "SELECT s.*, u.username FROM realtime_session s"
+            " LEFT JOIN accounts_user u ON u.id = s.user_id WHERE topic = ?",
+            [topic],
+        )
+        return [dict(row) for row in rows]
+
+
+async def wait_for_rows(
+    project: Project, topic: str, condition: Callable[[list[dict[str, Any]]], Any], timeout: float
+) -> list[dict[str, Any]]:
+    deadline = time.monotonic() + timeout
+    while not condition(rows := read_rows(project, topic)):
+        assert time.monotonic() < deadline, rows
+        await asyncio.sleep(0.02)
+    return rows
+
+
+async def test_a_row_opens_with_the_session_and_closes_with_its_counts_and_code(
+    leased: Project, instance: Server, leased_token: str
+) -> None:
+    topic = "broadcast:rows"
+    agent = {"User-Agent": "tests/1"}
+    async with open_client(
+        f"{instance.ws}/ws/broadcast/rows/", leased_token, user_agent_header=agent["User-Agent"]
+    ) as client:
+        hello = await client.receive_type("hello")
+        await client.receive_type("subscribed")
+        (row,) = await wait_for_rows(leased, topic, len, 3)
+        assert row["id"] == hello["session"].replace("-", "")
+        assert (row["username"], row["address"]) == ("anna", "127.0.0.1")
+        assert (row["user_agent"], row["instance_id"]) == ("tests/1", hello["instance"])
+        assert (row["closed_at"], row["close_code"]) == (None, None)
+        for number in range(3):
+            await client.send({"type": "ping", "ref": number})
+            await client.receive_type("pong")
+    (row,) = await wait_for_rows(leased, topic, lambda rows: rows[0]["closed_at"], 3)
+    assert (row["close_code"], row["messages_in"], row["messages_out"]) == (1000, 3, 5)
+    assert row["connected_at"] < row["closed_at"]
+
+
+async def test_a_refused_session_has_no_row(
+    leased: Project, instance: Server, leased_token: str
+) -> None:
+    async with open_client(f"{instance.ws}/ws/broadcast/refused/?x=1", leased_token) as client:
+        assert (await client.wait_closed())[0] == 4500
+    async with open_client(f"{instance.ws}/ws/broadcast/accepted/", leased_token):
+        await wait_for_rows(leased, "broadcast:accepted", len, 3)
+    assert read_rows(leased, "broadcast:refused") == []
+
+
+async def test_a_locked_database_stops_no_socket_and_its_rows_come_later(
+    leased: Project, instance: Server, leased_token: str
+) -> None:
+    topic = "broadcast:locked"
+    url = f"{instance.ws}/ws/broadcast/locked/"
+    with closing(sqlite3.connect(leased.folder / "db.sqlite3", isolation_level=None)) as lock:
+        lock.execute("BEGIN IMMEDIATE")
+        for _ in range(2):
+            async with open_client(url, leased_token) as client:
+                await client.receive_type("subscribed")
+                await client.send({"type": "publish", "data": 1, "ref": 1})
+                await client.receive_type("ack", timeout=2)
+        await asyncio.sleep(0.7)
+        assert read_rows(leased, topic) == []
+        lock.execute("ROLLBACK")
+    rows = await wait_for_rows(
+        leased, topic, lambda rows: len(rows) == 2 and all(row["closed_at"] for row in rows), 8
+    )
+    assert [row["close_code"] for row in rows] == [1000, 1000]
+
+
+async def test_the_rows_of_a_killed_instance_are_closed_by_another_after_its_lease(
+    leased: Project, instance: Server, leased_token: str
+) -> None:
+    topic = "broadcast:killed"
+    doomed = start_server(leased)
+    try:
+        async with open_client(f"{doomed.ws}/ws/broadcast/killed/", leased_token) as client:
+            await client.receive_type("subscribed")
+            await wait_for_rows(leased, topic, len, 3)
+            doomed.stop(kill=True)
+            killed = time.monotonic()
+            assert read_rows(leased, topic)[0]["closed_at"] is None
+            (row,) = await wait_for_rows(leased, topic, lambda rows: rows[0]["closed_at"], 10)
+            assert 0.5 < time.monotonic() - killed < LEASE + 3
+            assert row["close_code"] is None
+    finally:
+        doomed.stop(kill=True)
+
+
+class TestQueue:
+    """What waits to be written, without a database."""
+
+    @staticmethod
+    def build(monkeypatch: pytest.MonkeyPatch, errors: list[Exception]) -> tuple[Recorder, list[str]]:
+        written: list[str] = []
+
+        def write(batch: list[Session]) -> None:
+            if errors:
+                raise errors.pop(0)
+            written.extend(session.topic for session in batch)
+
+        monkeypatch.setattr(recorder_module, "close_old_connections", lambda: None)
+        monkeypatch.setattr(recorder_module, "RETRY_DELAY", 0.01)
+        monkeypatch.setattr(recorder_module, "BATCH_DELAY", 0.01)
+        recorder = Recorder(instance_id="i", settings=build_settings({}))
+        monkeypatch.setattr(recorder, "_write_batch", write)
+        return recorder, written
+
+    @staticmethod
+    def note(recorder: Recorder, name: str) -> None:
+        recorder.note(Session(topic=name, address="", user_agent="", close=lambda *_: None))
+
+    async def test_what_could_not_be_written_is_tried_again_in_order(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        recorder, written = self.build(
+            monkeypatch, [OperationalError("locked"), OperationalError("locked")]
+        )
+        task = asyncio.create_task(recorder.record_forever())
+        for name in "abc":
+            self.note(recorder, name)
+        async with asyncio.timeout(3):
+            while len(written) < 3:
+                await asyncio.sleep(0.01)
+        assert written == ["a", "b", "c"]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def test_what_can_never_be_written_does_not_hold_up_the_rest(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        recorder, written = self.build(monkeypatch, [DataError("impossible")])
+        self.note(recorder, "bad")
+        await recorder.flush()
+        self.note(recorder, "good")
+        await recorder.flush()
+        assert written == ["good"]
+
+    async def test_what_waits_is_bounded_and_the_oldest_goes(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(recorder_module, "MAX_WAITING", 3)
+        recorder, written = self.build(monkeypatch, [])
+        for name in "abcde":
+            self.note(recorder, name)
+        await recorder.flush()
+        assert written == ["c", "d", "e"]

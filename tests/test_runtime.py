@@ -1,0 +1,73 @@
+"""A process's runtime: made once, on the loop of its sockets, and put away whole."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from realtime import runtime
+from realtime.core.errors import NotRunning
+from realtime.runtime import Runtime, find_runtime, get_server_runtime, scope_id, stop_server_runtime
+
+
+@pytest.fixture(autouse=True)
+def _no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("realtime.recorder.Recorder._renew_lease", lambda self: None)
+    monkeypatch.setattr("realtime.recorder.Recorder._end_lease", lambda self: None)
+    monkeypatch.setattr("realtime.recorder.close_old_connections", lambda: None)
+
+
+async def test_the_server_s_is_made_once_and_found_by_publishers() -> None:
+    made = get_server_runtime()
+    assert get_server_runtime() is made
+    assert find_runtime() is made
+    assert made.is_current()
+    assert not await asyncio.to_thread(made.is_current)
+    await stop_server_runtime()
+    with pytest.raises(NotRunning):
+        find_runtime()
+
+
+async def test_a_second_loop_in_one_process_is_refused() -> None:
+    get_server_runtime()
+
+    async def elsewhere() -> Runtime:
+        return get_server_runtime()
+
+    with pytest.raises(RuntimeError, match="another event loop"):
+        await asyncio.to_thread(lambda: asyncio.run(elsewhere()))
+    await stop_server_runtime()
+
+
+async def test_stopping_ends_every_task_and_is_safe_to_repeat() -> None:
+    before = asyncio.all_tasks()
+    made = get_server_runtime()
+    await asyncio.sleep(0.01)
+    assert len(asyncio.all_tasks() - before) >= 4
+    await stop_server_runtime()
+    await stop_server_runtime()
+    assert asyncio.all_tasks() - before == set()
+    assert get_server_runtime() is not made
+    await stop_server_runtime()
+
+
+async def test_a_task_that_fails_is_logged_and_forgotten(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made = Runtime(has_sessions=False)
+
+    async def fail() -> None:
+        raise ValueError("broken")
+
+    await asyncio.gather(made.run_soon(fail()), return_exceptions=True)
+    await asyncio.sleep(0)
+    assert "a background task failed" in caplog.text
+    assert made._tasks == set()
+    await made.stop()
+
+
+def test_ids_of_users_and_of_the_server_do_not_meet() -> None:
+    ids = [scope_id("x", user) for user in (None, SimpleNamespace(pk=1), SimpleNamespace(pk=2))]
+    assert len(set(ids)) == 3
+    assert scope_id(None, SimpleNamespace(pk=1)) is None
+    assert runtime.CONTROL_GROUP == "rt.control"

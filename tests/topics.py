@@ -1,0 +1,173 @@
+"""One topic without a server: a layer and a history that a test can hold up, and a follower."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from realtime.conf import Namespace, build_settings
+from realtime.core.entries import Entry, encode_entry
+from realtime.core.errors import Unavailable
+from realtime.core.positions import Position
+from realtime.core.topics import Topic
+from realtime.encoding import LivePublication
+from realtime.held_topics import HeldTopic
+from realtime.history import Accepted, Batch, Item, Page
+from realtime.history.memory import MemoryHistory
+
+TOPIC = Topic("broadcast", "a")
+
+
+def build_namespace(**options: Any) -> Namespace:
+    """A broadcast namespace with these options, as settings would give it."""
+    return msgspec.convert({"kind": "broadcast", **options}, Namespace)
+
+
+class FakeLayer:
+    """Notes who joined what; each call waits for `gate`."""
+
+    is_shared = True
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self.sent: list[dict[str, Any]] = []
+        self.messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.is_down = False
+
+    async def join(self, group: str) -> None:
+        await self._call("join", group)
+
+    async def leave(self, group: str) -> None:
+        await self._call("leave", group)
+
+    async def send(self, group: str, message: dict[str, Any]) -> None:
+        await self._call("send", group)
+        self.sent.append(message)
+
+    async def receive(self) -> dict[str, Any]:
+        return await self.messages.get()
+
+    async def _call(self, name: str, group: str) -> None:
+        self.calls.append((name, group))
+        await self.gate.wait()
+        if self.is_down:
+            raise Unavailable("the layer is down")
+
+
+class WatchedHistory(MemoryHistory):
+    """The memory history, which counts its calls and can be held up or taken down."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(build_settings(options))
+        self.appends: list[Sequence[Batch]] = []
+        self.reads: list[int] = []
+        self.tops = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.is_down = False
+
+    async def append(self, batches: Sequence[Batch]) -> list[Accepted | Unavailable]:
+        self.appends.append(batches)
+        await self.gate.wait()
+        if self.is_down:
+            return [Unavailable("the history is down")] * len(batches)
+        return await super().append(batches)
+
+    async def read(self, topic: Topic, *, after: int, limit: int) -> Page:
+        self.reads.append(after)
+        await self.gate.wait()
+        self._check()
+        return await super().read(topic, after=after, limit=limit)
+
+    async def read_tops(self, topics: Sequence[Topic]) -> list[Position]:
+        self.tops += 1
+        await self.gate.wait()
+        self._check()
+        return await super().read_tops(topics)
+
+    def forget(self) -> None:
+        """Lose everything: each topic begins a new epoch."""
+        self._logs.clear()
+
+    def _check(self) -> None:
+        if self.is_down:
+            raise Unavailable("the history is down")
+
+
+class Listener:
+    """A follower that notes what it is given; losses stand between the offsets as tuples."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+        self.epoch = ""
+
+    def push(self, publication: LivePublication) -> None:
+        self.heard.append(publication.number)
+        assert publication.entry.data == b"%d" % publication.number
+
+    def lose(self, *, epoch: str, next: int, reason: str) -> None:
+        self.epoch = epoch
+        self.heard.append((reason, next))
+
+
+def build_body(number: int) -> bytes:
+    """The stored form of a publication whose JSON data is its own offset."""
+    return encode_entry(Entry("json", b"%d" % number, None, 0))
+
+
+class Stage:
+    """A held topic between a layer and a history."""
+
+    def __init__(self, *, leave_delay: float = 30.0, **options: Any) -> None:
+        self.layer = FakeLayer()
+        self.history = WatchedHistory()
+        self.namespace = build_namespace(**options)
+        self.left: list[HeldTopic] = []
+        self.top = 0
+        self.held = HeldTopic(
+            TOPIC,
+            self.namespace,
+            layer=self.layer,  # type: ignore[arg-type]
+            history=self.history,
+            leave_delay=leave_delay,
+            on_left=self.left.append,
+        )
+
+    async def listen(self) -> Listener:
+        listener = Listener()
+        await self.held.hold()
+        self.held.followers[listener] = None
+        return listener
+
+    async def append(self, count: int = 1) -> Accepted:
+        """Store the next publications without telling anybody."""
+        items = [Item(build_body(self.top + n)) for n in range(1, count + 1)]
+        (result,) = await MemoryHistory.append(self.history, [Batch(TOPIC, self.namespace, items)])
+        assert isinstance(result, Accepted)
+        self.top = result.offsets[-1]
+        return result
+
+    def tell(self, result: Accepted, *, without: Sequence[int] = ()) -> None:
+        """Deliver a batch as the layer would; the bodies of offsets in `without` are left out."""
+        bodies = [None if n in without else build_body(n) for n in result.offsets]
+        self.held.accept(
+            epoch=result.epoch, offset=result.offsets[0], first=result.first, bodies=bodies
+        )
+
+    async def publish(self, count: int = 1) -> None:
+        self.tell(await self.append(count))
+
+
+async def settle(seconds: float = 0.03) -> None:
+    """Let timers of a few milliseconds and all that follows from them pass."""
+    await asyncio.sleep(seconds)
+
+
+async def wait_until(condition: Any, timeout: float = 3.0) -> None:
+    """Wait until a condition holds."""
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(0.002)
