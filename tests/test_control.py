@@ -21,7 +21,7 @@ async def running(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Runtime]:
     made = Runtime(has_sessions=False)
     monkeypatch.setattr(runtime, "_server", made)
     yield made
-    await made.stop()
+    await made.pipeline.close()
 
 
 class Door:

@@ -11,7 +11,7 @@ from realtime.core.positions import MAX_HELD
 from realtime.core.windows import parse_window
 from realtime.held_topics import HISTORY_LOST, HISTORY_TRIMMED, MAX_EARLY
 from realtime.statistics import open_view
-from tests.topics import TOPIC, Stage, settle, wait_until
+from tests.topics import TOPIC, Stage, build_body, settle, wait_until
 
 GROUP = TOPIC.group
 
@@ -300,16 +300,10 @@ class TestOrder:
                 epoch=None,
                 offset=0,
                 first=0,
-                bodies=[(await _build(n)) for n in (2 * number - 1, 2 * number)],
+                bodies=[build_body(n) for n in (2 * number - 1, 2 * number)],
             )
         assert listener.heard == [1, 2, 3, 4]
         assert (stage.history.tops, stage.history.reads) == (0, [])
-
-
-async def _build(number: int) -> bytes:
-    from tests.topics import build_body
-
-    return build_body(number)
 
 
 async def test_those_who_read_the_same_share_one_read() -> None:

@@ -33,7 +33,7 @@ async def running(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Runtime]:
     made = Runtime(has_sessions=False)
     monkeypatch.setattr(runtime, "_server", made)
     yield made
-    await made.stop()
+    await made.pipeline.close()
 
 
 async def read(running: Runtime, topic: str) -> list[Any]:

@@ -23,9 +23,7 @@ LEASE = 2.0
 @pytest.fixture(scope="module")
 def leased(make_project: Callable[..., Project]) -> Project:
     """A project whose instances have a short lease."""
-    return make_project(
-        REALTIME_LEASE_SECONDS=str(LEASE), REALTIME_LEASE_RENEWAL_SECONDS="0.5"
-    )
+    return make_project(REALTIME_LEASE_SECONDS=str(LEASE), REALTIME_LEASE_RENEWAL_SECONDS="0.5")
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +137,9 @@ class TestQueue:
     """What waits to be written, without a database."""
 
     @staticmethod
-    def build(monkeypatch: pytest.MonkeyPatch, errors: list[Exception]) -> tuple[Recorder, list[str]]:
+    def build(
+        monkeypatch: pytest.MonkeyPatch, errors: list[Exception]
+    ) -> tuple[Recorder, list[str]]:
         written: list[str] = []
 
         def write(batch: list[Session]) -> None:

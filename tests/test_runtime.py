@@ -7,7 +7,13 @@ import pytest
 
 from realtime import runtime
 from realtime.core.errors import NotRunning
-from realtime.runtime import Runtime, find_runtime, get_server_runtime, scope_id, stop_server_runtime
+from realtime.runtime import (
+    Runtime,
+    find_runtime,
+    get_server_runtime,
+    scope_id,
+    stop_server_runtime,
+)
 
 
 @pytest.fixture(autouse=True)

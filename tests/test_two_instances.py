@@ -64,7 +64,7 @@ def pair(
 async def join(server: Server, path: str, token: str) -> Any:
     """A client that was welcomed; what it was told stands in `client.welcome`."""
     async with open_client(f"{server.ws}/ws/{path}", token) as client:
-        await client.receive_type("hello")
+        client.session = (await client.receive_type("hello"))["session"]  # type: ignore[attr-defined]
         if "subscribe=0" not in path:
             client.welcome = await client.receive_type("subscribed")  # type: ignore[attr-defined]
         yield client
@@ -319,6 +319,8 @@ async def test_sockets_outlive_redis_and_work_again_when_it_is_back(pair: Pair) 
     async with (
         join(pair.one, path, pair.token) as one,
         join(pair.two, path, pair.token) as two,
+        join(pair.one, "fleeting/outage/", pair.token) as fleeting_one,
+        join(pair.two, "fleeting/outage/", pair.token) as fleeting_two,
         join(pair.one, quiet, pair.token) as writer_one,
         join(pair.two, quiet, pair.token) as writer_two,
     ):
@@ -356,4 +358,17 @@ async def test_sockets_outlive_redis_and_work_again_when_it_is_back(pair: Pair) 
             assert [(m["offset"], m["data"]) for m in got[1:]] == [(1, "after"), (2, "and more")]
         async with join(pair.two, "broadcast/newcomer/", pair.token) as newcomer:
             await publish(newcomer, "hello")
+        # What is carried by the layer alone crosses again too, as soon as it has reconnected.
+        async with asyncio.timeout(15):
+            while True:
+                await fleeting_one.send({"type": "publish", "data": "again"})
+                try:
+                    message = await fleeting_two.receive(0.3)
+                except TimeoutError:
+                    continue
+                assert (message["type"], message["data"]) == ("publication", "again")
+                break
+        page = await asyncio.to_thread(disconnect_in_admin, pair.two, one.session)
+        assert "1 session was told to disconnect" in page
+        assert (await one.wait_closed())[0] == 4002
         assert await read_ready(pair.one) == (200, [])

@@ -6,8 +6,8 @@ whole to the library's sans-I/O protocol, until that stands between two frames a
 """
 
 import codecs
+import logging
 
-from websockets.exceptions import ProtocolError
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
@@ -18,6 +18,10 @@ except ImportError:  # no compiled wheel for this platform
     from websockets.utils import apply_mask
 
 Message = str | bytes
+
+# The library tells of each connection; our own log line for a session says more.
+_LOGGER = logging.getLogger("realtime.server.websockets")
+_LOGGER.setLevel(logging.WARNING)
 
 _FIN_TEXT = 0x81
 _FIN_BINARY = 0x82
@@ -42,7 +46,7 @@ class MessageParser:
     """
 
     def __init__(self, *, max_size: int) -> None:
-        self.protocol = _Protocol(max_size=max_size)
+        self.protocol = _Protocol(state=OPEN, max_size=max_size, logger=_LOGGER)
         self.pongs = 0
         self.close: Close | None = None
         self._max_size = max_size
@@ -85,7 +89,7 @@ class MessageParser:
                 size = (data[position + 2] << 8) | data[position + 3]
                 if size < 126:
                     break  # not the shortest form: the library's to judge
-            if size < 0 or size == 127 and start == position + 6 or size > self._max_size:
+            if size < 0 or (size == 127 and start == position + 6) or size > self._max_size:
                 break
             if end - start < size:
                 break
@@ -129,6 +133,3 @@ class MessageParser:
             payload = b"".join(self._fragments)
             self._fragments.clear()
             messages.append(payload if self._decoder is None else payload.decode())
-
-
-__all__ = ["Message", "MessageParser", "ProtocolError"]

@@ -45,9 +45,10 @@ class SocketOutbox:
         # TLS and wrapped transports encrypt or count what is written: no short cut there.
         is_plain = isinstance(transport, tcp.Connection) and not transport.TLS
         self._socket = transport.socket if is_plain else None
-        self._queue: deque[bytes] = deque()
-        self._waiting = 0
-        self._current: memoryview = memoryview(b"")  # what is left of the frames being written
+        self._queue: deque[Frames] = deque()
+        self._waiting = 0  # the bytes in the queue, behind the item being written
+        self._item: deque[bytes] = deque()  # what is left of that item
+        self._piece: memoryview = memoryview(b"")  # what is left of the frames begun
         self._urgent = b""  # control frames, which go before what waits
         self._is_writing = False  # whether the transport pulls
         self._watch: asyncio.TimerHandle | None = None
@@ -84,7 +85,7 @@ class SocketOutbox:
         self.messages += len(frames.events)
         self.bytes += frames.size
         if self._is_writing:
-            self._queue.extend(frames.wires)
+            self._queue.append(frames)
             self._waiting += frames.size
             if self._watch is None and self.stall_timeout is not None:
                 self._watch = self._loop.call_later(self.stall_timeout, self._check_progress)
@@ -93,9 +94,8 @@ class SocketOutbox:
         sent = self._send_now(wires[0])
         if sent == len(wires[0]) and len(wires) == 1:
             return
-        self._current = memoryview(wires[0])[sent:]
-        self._queue.extend(wires[1:])
-        self._waiting += sum(map(len, wires[1:]))
+        self._piece = memoryview(wires[0])[sent:]
+        self._item.extend(wires[1:])
         self._start_writing()
 
     def put_urgent(self, frame: bytes) -> None:
@@ -107,7 +107,7 @@ class SocketOutbox:
             return
         sent = self._send_now(frame)
         if sent < len(frame):
-            self._current = memoryview(frame)[sent:]
+            self._piece = memoryview(frame)[sent:]
             self._start_writing()
 
     async def drained(self) -> None:
@@ -125,8 +125,9 @@ class SocketOutbox:
                 self._finish()
 
     def abort(self, code: CloseCode, reason: str = "") -> None:
-        """Drop what waits, finish the frames being written, close; cut the connection if need be."""
+        """Drop what waits, finish what is being written, close; cut the socket if need be."""
         self._queue.clear()
+        self._item.clear()
         self._waiting = 0
         self.close(code, reason)
         self._loop.call_later(ABORT_DELAY, self._cut)
@@ -135,7 +136,8 @@ class SocketOutbox:
         """The socket is gone: write nothing more."""
         self._is_closed = True
         self._queue.clear()
-        self._current = memoryview(b"")
+        self._item.clear()
+        self._piece = memoryview(b"")
         if self._watch is not None:
             self._watch.cancel()
         self._release_drained()
@@ -147,16 +149,19 @@ class SocketOutbox:
         self.progress = self._loop.time()
         if self._is_closed:
             self._transport.unregisterProducer()
-        elif self._current:
-            piece, self._current = self._current[:PIECE], self._current[PIECE:]
+        elif self._piece:
+            piece, self._piece = self._piece[:PIECE], self._piece[PIECE:]
             self._transport.write(bytes(piece))
         elif self._urgent:
             urgent, self._urgent = self._urgent, b""
             self._transport.write(urgent)
+        elif self._item:
+            self._piece = memoryview(self._item.popleft())
+            self.resumeProducing()
         elif self._queue:
             frames = self._queue.popleft()
-            self._waiting -= len(frames)
-            self._current = memoryview(frames)
+            self._waiting -= frames.size
+            self._item.extend(frames.wires)
             self.resumeProducing()
         else:
             self._is_writing = False

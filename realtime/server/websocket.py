@@ -13,8 +13,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from websockets.datastructures import Headers
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
 from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
 
 from realtime.core.close_codes import CloseCode
 from realtime.core.framing import PING, build_close, build_frame
@@ -170,7 +171,8 @@ class WebSocketConnection:
             method=request.method.decode("ascii"),
             protocol=request.clientproto.decode("ascii"),
         )
-        self._response = self._parser.protocol.accept(upgrade)
+        handshake = ServerProtocol()
+        self._response: Response | None = handshake.accept(upgrade)
         self._server.protocol_connected(self)
         if self._response.status_code != 101:
             self._write(self._response.serialize())
@@ -205,9 +207,6 @@ class WebSocketConnection:
             response.headers["Sec-WebSocket-Protocol"] = event["subprotocol"]
         for name, value in event.get("headers") or ():
             response.headers[name.decode("ascii")] = value.decode("latin-1")
-        protocol = self._parser.protocol
-        protocol.send_response(response)
-        protocol.data_to_send()
         self._response = None
         self._is_accepted = True
         self.outbox.put_urgent(response.serialize())
@@ -217,7 +216,7 @@ class WebSocketConnection:
 
     def _reject(self, status: int, text: str) -> None:
         if not self._is_lost:
-            self._write(self._parser.protocol.reject(status, text).serialize())
+            self._write(ServerProtocol().reject(status, text).serialize())
             self._transport.loseConnection()
 
     # Frames

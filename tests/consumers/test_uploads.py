@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -289,3 +289,20 @@ async def test_a_broadcast_topic_takes_no_binary_message(
         assert await receive_error(client) == ("not_supported", None)
         await client.send({"type": "binary", "chunks": 1, "ref": 1})
         assert await receive_error(client) == ("not_supported", 1)
+
+
+async def test_a_flood_slows_an_upload_down_and_never_takes_it_apart(
+    project: Project, token: str, name: str, launch: Callable[..., Server]
+) -> None:
+    server = launch(project.with_environment(REALTIME_MESSAGES_PER_SECOND="10"))
+    async with open_topic(server, token, name) as client:
+        for ref in range(25):  # a bucket holds two seconds' worth
+            await client.send({"type": "ping", "ref": ref})
+        await client.send({"type": "binary", "chunks": 3})
+        for chunk in (b"1", b"2", b"3"):
+            await client.send(chunk)
+        replies = []
+        while (message := await client.receive())["type"] != "binary":
+            replies.append(message["type"])
+        assert await client.receive() == b"123"
+        assert set(replies) == {"pong", "error"}

@@ -42,10 +42,9 @@ def test_what_is_accepted_can_be_encoded_again(value: Any) -> None:
 def test_anything_gives_a_value_that_json_can_write_or_invalid_json(text: str | bytes) -> None:
     try:
         value = decode(text)
-    except InvalidJSON as error:
-        assert error.detail
-    else:
-        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except InvalidJSON:
+        return
+    json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
 
 
 @pytest.mark.parametrize(

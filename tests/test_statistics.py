@@ -1,0 +1,218 @@
+"""Statistics are a view: a pure function of the publications that are retained at its cursor."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from realtime.conf import Kind, Namespace, get_settings
+from realtime.core.entries import SAMPLES, Entry, encode_entry
+from realtime.core.errors import InvalidParameter
+from realtime.core.positions import Position
+from realtime.core.samples import pack_samples
+from realtime.core.topics import parse_topic
+from realtime.core.windows import FIELDS, MAX_WINDOWS, parse_window
+from realtime.held_topics import HeldTopic
+from realtime.history import Item
+from realtime.history.memory import MemoryHistory
+from realtime.hub import Hub
+from realtime.layer import Layer
+from realtime.outbox import Outbox
+from realtime.pipeline import Pipeline
+from realtime.statistics import (
+    StatisticsSubscription,
+    StatisticsView,
+    close_view,
+    open_view,
+)
+from realtime.subscriptions import Start, find_start
+
+ALL = parse_window("100000")
+
+
+class Process:
+    """What a server process has between a publication and a subscription."""
+
+    def __init__(self, history: MemoryHistory, namespace: Namespace) -> None:
+        self.namespace = namespace
+        self.topic = parse_topic("stats:test")
+        settings, layer = get_settings(), Layer(get_settings())
+        self.hub = Hub(settings=settings, layer=layer, history=history, on_control=lambda _: None)
+        self.pipeline = Pipeline(settings=settings, history=history, layer=layer, hub=self.hub)
+
+    async def hold(self) -> HeldTopic:
+        return await self.hub.hold(self.topic, self.namespace)
+
+    async def publish(self, *publications: list[float]) -> None:
+        """Publish in one commit."""
+        futures = []
+        for values in publications:
+            data = pack_samples(np.array(values, float), np.arange(len(values), dtype=float))
+            body = encode_entry(Entry(SAMPLES, data, None, 1_700_000_000_000_000))
+            futures.append(self.pipeline.submit(self.topic, self.namespace, Item(body)))
+        await asyncio.gather(*futures)
+
+
+@pytest.fixture
+async def history() -> MemoryHistory:
+    return MemoryHistory(get_settings())
+
+
+@pytest.fixture
+async def process(history: MemoryHistory) -> AsyncIterator[Process]:
+    process = Process(history, Namespace(kind=Kind.STATS, history_size=5, history_bytes=700))
+    yield process
+    await process.pipeline.close()
+
+
+class Received(list[dict[str, Any]]):
+    """The messages of a subscription, as its socket gets them."""
+
+    async def take(self, event: dict[str, Any]) -> None:
+        self.append(json.loads(event["text"]))
+
+
+async def subscribe(
+    held: HeldTopic, *, interval: float = 0, recover: Position | None = None
+) -> tuple[Received, StatisticsSubscription]:
+    received = Received()
+
+    def fail() -> None:
+        raise AssertionError("slow")
+
+    outbox = Outbox(received.take, limit=2**20, stall_timeout=None, on_slow=fail, on_abort=fail)
+    view = await open_view(held, ALL)
+    start: Start = await find_start(held, recover=recover)
+    subscription = StatisticsSubscription(
+        held,
+        outbox=outbox,
+        start=start,
+        interval=interval,
+        view=view,
+        window=ALL,
+        fields=("sum",),
+    )
+    await subscription.follow()
+    await asyncio.sleep(0)
+    return received, subscription
+
+
+def read(view: StatisticsView) -> dict[str, Any]:
+    (event,) = view.build_frames(ALL, FIELDS).events
+    message: dict[str, Any] = json.loads(event["text"])
+    return message
+
+
+async def test_a_view_opened_late_equals_one_that_followed(
+    history: MemoryHistory, process: Process
+) -> None:
+    random = np.random.default_rng(3)
+    followed = await open_view(await process.hold(), ALL)
+    for _ in range(40):
+        sizes = random.integers(1, 20, int(random.integers(1, 8)))
+        await process.publish(*(random.normal(size=size).tolist() for size in sizes))
+        other = Process(history, process.namespace)  # a process that starts now
+        fresh = await open_view(await other.hold(), ALL)
+        assert read(fresh) == read(followed)
+        assert read(fresh)["count"] > 0
+
+
+async def test_each_message_of_a_batch_shows_what_was_retained_at_its_offset(
+    process: Process,
+) -> None:
+    received, _ = await subscribe(await process.hold())
+    await process.publish(*([float(number)] for number in range(1, 21)))
+    await asyncio.sleep(0.01)
+    assert [message["offset"] for message in received] == list(range(1, 21))
+    for message in received:
+        offset = message["offset"]
+        assert message["sum"] == sum(range(max(offset - 4, 1), offset + 1))
+
+
+async def test_bytes_bound_what_is_retained_and_the_newest_always_stays(process: Process) -> None:
+    received, _ = await subscribe(await process.hold())
+    # 20 samples take a little over 320 bytes, so two of them are under 700 and three are not;
+    # 100 samples alone are over.
+    await process.publish([1.0] * 20, [2.0] * 20, [3.0] * 20, [4.0] * 100, [5.0])
+    await asyncio.sleep(0.01)
+    assert [message["count"] for message in received] == [20, 40, 40, 100, 1]
+
+
+async def test_the_same_message_is_built_once_and_shared(process: Process) -> None:
+    view = await open_view(await process.hold(), ALL)
+    await process.publish([1.0])
+    frames = view.build_frames(ALL, ("sum",))
+    assert view.build_frames(ALL, ("sum",)) is frames
+    assert view.build_frames(ALL, ()) is not frames
+    await process.publish([2.0])
+    assert view.build_frames(ALL, ("sum",)) is not frames
+
+
+async def test_a_window_is_given_back_with_its_last_session(process: Process) -> None:
+    held = await process.hold()
+    windows = [parse_window(str(size)) for size in range(1, MAX_WINDOWS + 1)]
+    for window in (*windows, windows[0]):
+        view = await open_view(held, window)
+    with pytest.raises(InvalidParameter):
+        await open_view(held, ALL)
+    close_view(view, windows[0])
+    with pytest.raises(InvalidParameter):
+        await open_view(held, ALL)
+    close_view(view, windows[0])
+    assert await open_view(held, ALL) is view
+
+
+async def test_a_new_epoch_empties_the_view_and_what_waited_is_part_of_the_gap(
+    process: Process,
+) -> None:
+    held = await process.hold()
+    await process.publish([1.0], [2.0])
+    received, subscription = await subscribe(held, interval=60)
+    await process.publish([3.0])  # waits for the interval
+    view = held.statistics
+    assert isinstance(view, StatisticsView)
+    for follower in tuple(held.followers):
+        follower.lose(epoch="another", next=1, reason="history_lost")
+    await asyncio.sleep(0)
+    snapshot, gap = received
+    assert (snapshot["offset"], snapshot["sum"]) == (2, 3.0)
+    assert (gap["type"], gap["epoch"], gap["after"], gap["next"]) == ("gap", "another", 2, 1)
+    assert view.is_empty
+    subscription.end()
+
+
+async def test_offsets_that_went_back_empty_the_view_and_it_goes_on(process: Process) -> None:
+    held = await process.hold()
+    view = await open_view(held, ALL)
+    await process.publish([1.0], [2.0], [3.0])
+    view.lose(epoch=view.epoch, next=2, reason="history_lost")
+    assert view.is_empty
+    await process.publish([4.0])
+    assert read(view)["sum"] == 4.0
+
+
+async def test_what_was_trimmed_away_unseen_leaves_the_view(process: Process) -> None:
+    view = await open_view(await process.hold(), ALL)
+    await process.publish([1.0], [2.0])
+    view.lose(epoch=view.epoch, next=5, reason="history_trimmed")
+    assert (view.is_empty, view.cursor) == (True, 4)
+
+
+async def test_a_topic_that_was_left_and_taken_again_has_a_whole_view(
+    history: MemoryHistory, process: Process
+) -> None:
+    held = await process.hold()
+    first = await open_view(held, ALL)
+    await process.publish([1.0])
+    close_view(first, ALL)
+    held._leave_delay = 0
+    held.release()
+    while held.is_ready:
+        await asyncio.sleep(0)
+    again = asyncio.create_task(held.hold())  # while it is being left
+    await process.publish([2.0])
+    await again
+    assert read(await open_view(held, ALL))["sum"] == 3.0
