@@ -4,7 +4,8 @@ import json
 import logging
 import re
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# What is no field of a log line. Django adds the request itself, whose text has the query string.
+HIDDEN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "request"}
 
 
 _PLAIN = re.compile(r"[!-~]*", re.ASCII)
@@ -20,7 +21,7 @@ class TextFormatter(logging.Formatter):
         fields = (
             f" {key}={_format(value)}"
             for key, value in vars(record).items()
-            if key not in _STANDARD
+            if key not in HIDDEN
         )
         return super().formatMessage(record) + "".join(fields)
 

@@ -10,6 +10,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from project.development import load_secret
+from project.logs import HIDDEN
 from realtime.conf import read_environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -222,11 +223,16 @@ LOGGING = {
             "()": "pythonjsonlogger.json.JsonFormatter",
             "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
             "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+            "reserved_attrs": sorted(HIDDEN),
         },
         "text": {"()": "project.logs.TextFormatter"},
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", "INFO")},
     # Django's runserver access log and daphne's own start-up lines say what ours already say.
-    "loggers": {"daphne": {"level": "WARNING"}, "django.server": {"level": "WARNING"}},
+    "loggers": {
+        "django": {"handlers": []},  # in development its own handler would write each line again
+        "daphne": {"level": "WARNING"},
+        "django.server": {"level": "WARNING"},
+    },
 }

@@ -61,11 +61,13 @@ async def test_serve_tells_its_sessions_writes_them_down_and_exits_with_0(
         ).fetchall()
         assert sorted(rows) == [("broadcast:a", 1012), ("echo", 1012), ("stats:a", 1012)]
         (live,) = database.execute(
-            "SELECT count(*) FROM realtime_instance WHERE lease_until > strftime('%Y-%m-%d %H:%M:%f', 'now')"
+            "SELECT count(*) FROM realtime_instance"
+            " WHERE lease_until > strftime('%Y-%m-%d %H:%M:%f', 'now')"
         ).fetchone()
         assert live == 0
 
     log = server.read_log()
+    assert "Not Found" in log
     assert "secret" not in log
     assert token not in log
     requests = [line for line in read_lines(server) if line["message"] == "request"]
@@ -81,9 +83,10 @@ async def test_serve_tells_its_sessions_writes_them_down_and_exits_with_0(
 async def test_uvicorn_serves_the_same(
     make_project: Callable[..., Project], launch: Launch
 ) -> None:
-    project = make_project()
+    project = make_project(LOG_FORMAT="text")
     server = await asyncio.to_thread(launch, project, "uvicorn", "--no-access-log")
     token = await asyncio.to_thread(project.issue_token)
+    await asyncio.to_thread(httpx.get, server.http + "/api/nowhere?token=secret")
     async with open_client(f"{server.ws}/ws/echo/", token) as echo:
         for message in ("hello", "", b"", b"\x00\xff"):
             await echo.send(message)
@@ -120,6 +123,8 @@ async def test_uvicorn_serves_the_same(
             "SELECT count(*) FROM realtime_session WHERE closed_at IS NULL"
         ).fetchone()
     assert open_rows == 0
+    assert "Not Found" in server.read_log()
+    assert "secret" not in server.read_log()
 
 
 async def test_the_lifespan_begins_and_ends_with_the_runtime(

@@ -1,5 +1,7 @@
 """A page of the past, for the `history` message."""
 
+import msgspec
+
 from realtime.conf import Namespace, get_settings
 from realtime.core.errors import NotSupported
 from realtime.core.messages import BinaryHeader, HistoryQuery, HistoryReply, Publication
@@ -20,7 +22,9 @@ async def read_history(
 ) -> HistoryReply:
     """Publications after an offset, ascending; raises NotSupported, Unavailable.
 
-    `complete` is false where some after `after` are gone, or where `epoch` is another one: then
+    The reply is one message and ends where it is full; a publication whose data would not even
+    fit into a reply of its own (many thousand samples) is listed with `data` null. `complete` is
+    false where some after `after` are gone, or where `epoch` is another one: then
     the reply begins with the first retained publication. Binary topics list headers.
     """
     if not namespace.history_size:
@@ -36,10 +40,11 @@ async def read_history(
     while page.bodies and page.epoch == epoch:
         for number, body in enumerate(page.bodies, page.start):
             message = LivePublication(topic, number=number, body=body).describe()
-            is_header = isinstance(message, BinaryHeader)
-            room -= HEADER_BYTES if is_header else PUBLICATION_BYTES + len(body)
-            if publications and room < 0:
-                break
+            room -= _measure(message)
+            if room < 0:
+                if publications:
+                    break
+                message = _empty(message)
             publications.append(message)
         left = query.limit - len(publications)
         if not left or room < 0:
@@ -53,3 +58,15 @@ async def read_history(
         publications=publications,
         complete=complete,
     )
+
+
+def _measure(message: Publication | BinaryHeader) -> int:
+    if isinstance(message, BinaryHeader):
+        return HEADER_BYTES
+    return PUBLICATION_BYTES + len(memoryview(message.data))
+
+
+def _empty(message: Publication | BinaryHeader) -> Publication | BinaryHeader:
+    if isinstance(message, BinaryHeader):
+        return message
+    return msgspec.structs.replace(message, data=msgspec.Raw(b"null"))

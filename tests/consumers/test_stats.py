@@ -707,3 +707,22 @@ async def test_stats_messages_hold_no_number_that_json_has_not(
         text = await session.receive_text()
         message = json.loads(text, parse_constant=refuse)
         assert (message["max"], message["std"], message["var"]) == (1.7e308, None, None)
+
+
+async def test_a_history_of_large_batches_fits_into_messages(server: Server, token: str) -> None:
+    """Samples are longer as JSON than as they are kept; each reply has to fit all the same."""
+    async with open_client(f"{server.ws}/ws/stats/history.large/?subscribe=0", token) as client:
+        for size in (6_000,) * 8:
+            await client.send(save_array(np.linspace(0, 1, size)))
+        after, sizes = 0, []
+        while after < 8:
+            await client.send({"type": "history", "ref": "h", "after": after})
+            reply = await client.receive_type("history")
+            sizes += [len(p["data"]["values"]) for p in reply["publications"]]
+            after = reply["publications"][-1]["offset"]
+        assert sizes == [6_000] * 8
+        await client.send(save_array(np.linspace(0, 1, 60_000)))
+        await client.send({"type": "history", "ref": "h", "after": 8})
+        (only,) = (await client.receive_type("history"))["publications"]
+        assert only["offset"] == 9
+        assert only["data"] is None
