@@ -19,9 +19,7 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         fields = (
-            f" {key}={_format(value)}"
-            for key, value in vars(record).items()
-            if key not in HIDDEN
+            f" {key}={_format(value)}" for key, value in vars(record).items() if key not in HIDDEN
         )
         return super().formatMessage(record) + "".join(fields)
 

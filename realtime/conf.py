@@ -144,6 +144,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     connections_per_user: AtLeastZero = 1000
     connections_per_address: AtLeastZero = 2000
     handshakes_per_second: AtLeastZero = 500
+    connections_per_process: AtLeastZero = 20_000
 
     # The claim of this process to be alive, and how often it is renewed.
     lease_seconds: Seconds = 15.0

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from realtime.outbox import EXTENSION
 from realtime.runtime import get_server_runtime, stop_server_runtime
 
 logger = logging.getLogger("realtime")
@@ -22,16 +23,16 @@ class RuntimeMiddleware:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self._has_begun = False
+        self._has_warned = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one scope."""
         if scope["type"] == "lifespan":
             await _live(receive, send)
             return
-        if not self._has_begun:
-            self._has_begun = True
-            _warn_of_unbounded_clients()
+        if scope["type"] == "websocket" and not self._has_warned:
+            self._has_warned = True
+            _warn_of_unbounded_clients(scope)
         get_server_runtime()
         await self.app({**scope, "realtime.began": time.monotonic()}, receive, send)
 
@@ -45,9 +46,9 @@ async def _live(receive: Any, send: Any) -> None:
     await send({"type": "lifespan.shutdown.complete"})
 
 
-def _warn_of_unbounded_clients() -> None:
-    if "daphne.server" in sys.modules:
+def _warn_of_unbounded_clients(scope: Any) -> None:
+    if "daphne.server" in sys.modules and EXTENSION not in (scope.get("extensions") or {}):
         logger.warning(
             "daphne takes whatever is sent and never waits, so what slow clients have not "
-            "read yet is kept in memory without a bound"
+            "read yet is kept in memory without a bound; `manage.py serve` bounds it"
         )

@@ -19,6 +19,7 @@ class Limits:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.connections = 0  # WebSockets that are open, signed in or not
         self._users: Counter[str] = Counter()
         self._addresses: Counter[str] = Counter()
         self._buckets: dict[str, TokenBucket] = {}
@@ -32,7 +33,10 @@ class Limits:
         )
 
     def admit_handshake(self) -> bool:
-        """Whether the process takes one more handshake now."""
+        """Whether the process takes one more session now, `connections` being counted already."""
+        most = self._settings.connections_per_process
+        if most and self.connections > most:
+            return False
         return self._handshakes is None or self._handshakes.take(time.monotonic())
 
     def open(self, session: Session) -> str | None:

@@ -44,6 +44,7 @@ class Runtime:
         self.history = open_history(self.settings)
         self.sessions = Sessions()
         self.limits = Limits(self.settings)
+        self.is_draining = False
         self.requested_bytes = 0  # of arrays that are being made for clients
         self.hub = Hub(
             settings=self.settings,

@@ -14,6 +14,8 @@ from realtime.core.identity import Identity
 # A disconnect also reaches sessions whose handshake was under way when it came.
 RECENT_SECONDS = 30.0
 MAX_RECENT = 10_000
+# How many sessions of a process that restarts should come back in a second.
+RETURNS_A_SECOND = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ class Sessions:
         return len(ended)
 
 
-def pick_retry_after() -> str:
-    """When to come back, spread out so that not everybody does at once."""
-    return f"retry_after={random.uniform(1, 4):.2f}"  # noqa: S311 (no secret)
+def pick_retry_after(count: int = 0) -> str:
+    """When to come back: spread out, and the more so the more sessions do at the same time."""
+    latest = 2 + min(count / RETURNS_A_SECOND, 28)
+    return f"retry_after={random.uniform(0.5, latest):.2f}"  # noqa: S311 (no secret)

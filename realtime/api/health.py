@@ -25,7 +25,7 @@ async def live(request: HttpRequest) -> JsonResponse:
 @require_safe
 @never_cache
 async def ready(request: HttpRequest) -> JsonResponse:
-    """200, or 503 without a database. Redis down is 200, degraded: sockets stay and recover, and
+    """200, or 503 without a database and while draining. Redis down is 200, degraded: sockets stay and recover, and
     taking every instance out at once would make a brown-out an outage."""
     failed = []
     try:
@@ -33,8 +33,10 @@ async def ready(request: HttpRequest) -> JsonResponse:
             await sync_to_async(_ask_database, thread_sensitive=False)()
     except (DatabaseError, TimeoutError):
         failed.append("database")
-    degraded = []
     runtime = get_server_runtime()
+    if runtime.is_draining:
+        failed.append("draining")
+    degraded = []
     if runtime.settings.redis_url:
         try:
             await runtime.history.read_tops([])

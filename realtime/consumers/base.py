@@ -77,10 +77,11 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
             handshake_began=scope["realtime.began"],
         )
         self.outbox = self._open_outbox(send)
-        await receive()  # websocket.connect
-        chosen = SUBPROTOCOL if SUBPROTOCOL in (scope.get("subprotocols") or ()) else None
-        await send({"type": "websocket.accept", "subprotocol": chosen})
+        self.runtime.limits.connections += 1
         try:
+            await receive()  # websocket.connect
+            chosen = SUBPROTOCOL if SUBPROTOCOL in (scope.get("subprotocols") or ()) else None
+            await send({"type": "websocket.accept", "subprotocol": chosen})
             await self._serve()
         except Disconnected:
             pass
@@ -246,6 +247,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         self.outbox.discard()
         if self._expiry is not None:
             self._expiry.cancel()
+        self.runtime.limits.connections -= 1
         self.runtime.sessions.remove(self.session)
         if self._is_counted:
             self.runtime.limits.close(self.session)

@@ -43,6 +43,8 @@ class Refusal(Exception):
 
 async def shake_hands(consumer: "SessionConsumer") -> None:
     """Check everything, sign in; raises Refusal, or Disconnected where the peer goes away."""
+    if consumer.runtime.is_draining:
+        raise Refusal(CloseCode.SERVICE_RESTART, reason=pick_retry_after())
     if not consumer.runtime.limits.admit_handshake():
         raise Refusal(CloseCode.TRY_AGAIN_LATER, reason=pick_retry_after())
     _check_request(consumer)

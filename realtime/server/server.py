@@ -8,15 +8,11 @@ from typing import Any
 from daphne.server import Server as DaphneServer
 from twisted.internet import defer
 
-from realtime.core.close_codes import CloseCode
-from realtime.runtime import get_server_runtime, stop_server_runtime
+from realtime.runtime import get_server_runtime
+from realtime.server.drain import drain
 from realtime.server.upgrade import install_engine
-from realtime.sessions import pick_retry_after
 
 logger = logging.getLogger("realtime.server")
-
-# How long sessions get to close before their tasks are cancelled, in seconds.
-CLOSE_TIMEOUT = 3.0
 
 Background = Callable[[], Awaitable[None]]
 
@@ -28,8 +24,13 @@ class Server(DaphneServer):  # type: ignore[misc]
     """
 
     background: Sequence[Background] = ()
+    # How long load balancers get to notice, and how long sessions and requests get to end.
+    drain_delay = 0.0
+    drain_seconds = 20.0
 
     def __init__(self, *args: Any, **options: Any) -> None:
+        self.ports: list[Any] = []  # that listen
+        self.channels: set[Any] = set()  # HTTP connections
         super().__init__(*args, **options, ready_callable=self._start)
 
     def _start(self) -> None:
@@ -44,24 +45,17 @@ class Server(DaphneServer):  # type: ignore[misc]
             runtime.run_soon(_run(function))
 
     def kill_all_applications(self) -> Any:
-        """Called by Twisted before it stops: tell the sessions, wait for them, write it down."""
-        return defer.Deferred.fromFuture(asyncio.ensure_future(self._stop()))
+        """Called by Twisted before it stops, which waits for what this returns.
 
-    async def _stop(self) -> None:
-        runtime = get_server_runtime()
-        for session in runtime.sessions:
-            session.close(CloseCode.SERVICE_RESTART, pick_retry_after())
-        tasks = [
-            details["application_instance"]
-            for details in tuple(self.connections.values())
-            if "application_instance" in details
-        ]
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        await stop_server_runtime()
+        (Daphne's own cancels every task, so that clients see 1006 and nobody cleans up.)
+        """
+        ending = drain(self, delay=self.drain_delay, seconds=self.drain_seconds)
+        return defer.Deferred.fromFuture(asyncio.ensure_future(ending))
+
+    def listen_success(self, port: Any) -> None:
+        """Keep the listening ports, so that the drain can close them first."""
+        super().listen_success(port)
+        self.ports.append(port)
 
     def log_action(self, protocol: str, action: str, details: dict[str, Any]) -> None:
         """One line for each request; a query string can hold secrets, so it is left out."""

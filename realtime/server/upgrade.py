@@ -5,6 +5,7 @@ from typing import Any
 from daphne.http_protocol import WebRequest
 
 from realtime.conf import get_settings
+from realtime.server.channel import Channel
 from realtime.server.websocket import WebSocketConnection
 
 
@@ -41,11 +42,15 @@ class ConnectionFactory:
 def install_engine(server: Any) -> None:
     """Replace daphne's WebSocket engine; call it when the factories exist."""
     server.ws_factory = ConnectionFactory(server)
-    build_channel = server.http_factory.buildProtocol
+    factory = server.http_factory
+    # A WebSocket begins as HTTP/1.1; a plain channel, without HTTP/2 to switch to, can be ours.
+    factory.protocol = Channel
+    factory.acceptableProtocols = lambda: [b"http/1.1"]
+    build_channel = factory.buildProtocol
 
-    def build_protocol(address: Any) -> Any:
-        channel = build_channel(address)
+    def build_protocol(address: Any) -> Channel:
+        channel: Channel = build_channel(address)
         channel.requestFactory = UpgradableRequest
         return channel
 
-    server.http_factory.buildProtocol = build_protocol
+    factory.buildProtocol = build_protocol

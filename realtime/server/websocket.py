@@ -63,6 +63,7 @@ class WebSocketConnection:
         channel = self._request.channel
         channel._networkProducer.unregisterProducer()
         channel.setTimeout(None)
+        channel.leave()
         # What the client sent right behind its handshake is still with the channel.
         channel.rawDataReceived = self.dataReceived
         request, self._request = self._request, None
