@@ -1,5 +1,6 @@
 """From a publication to what goes on the wire: encoded once per process."""
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import msgspec
@@ -73,6 +74,22 @@ class LivePublication:
             time=entry.time / 1e6,
             skipped=skipped,
         )
+
+
+class Burst:
+    """Publications in a row that leave together, joined once for all sessions."""
+
+    def __init__(self, publications: Sequence[LivePublication]) -> None:
+        self.publications = publications
+        self.first = publications[0].number
+        self.last = publications[-1].number
+
+    @cached_property
+    def frames(self) -> Frames:
+        """All their frames, as one item."""
+        parts = [publication.frames for publication in self.publications]
+        events = [event for frames in parts for event in frames.events]
+        return Frames(events, sum(frames.size for frames in parts))
 
 
 def build_binary_header(

@@ -10,7 +10,7 @@ from realtime.conf import Namespace
 from realtime.core.errors import IllegalTransition, Unavailable
 from realtime.core.positions import Position, Sequence
 from realtime.core.topics import Topic
-from realtime.encoding import LivePublication
+from realtime.encoding import Burst, LivePublication
 from realtime.history import History, Page
 from realtime.layer import Layer
 
@@ -23,6 +23,8 @@ JOIN_CHECK_DELAY = 0.1
 # Waits between reads while the history does not answer.
 RETRY_DELAY = 0.5
 READ_LIMIT = 1000
+# Under load, publications that come within this time leave together.
+JOIN_SECONDS = 0.001
 # Batches that arrive while the group is being joined.
 MAX_EARLY = 256
 
@@ -35,6 +37,9 @@ class Follower(Protocol):
 
     def push(self, publication: LivePublication) -> None:
         """The next publication."""
+
+    def push_burst(self, burst: Burst) -> None:
+        """The next publications, all at once."""
 
     def lose(self, *, epoch: str, next: int, reason: str) -> None:
         """What lies before offset `next` of `epoch` will not come."""
@@ -91,6 +96,9 @@ class HeldTopic:
         self._leave_timer: asyncio.TimerHandle | None = None
         self._sequence: Sequence[bytes] = Sequence(epoch="", offset=0)
         self._early: list[tuple[str | None, int, int, list[bytes | None]]] = []
+        self._outgoing: list[LivePublication] = []  # in order, not handed on yet
+        self._arrived = 0.0
+        self._join_timer: asyncio.TimerHandle | None = None
         self._filling: asyncio.Task[None] | None = None
         self._reads: dict[tuple[int, int], asyncio.Task[Page]] = {}
 
@@ -115,7 +123,7 @@ class HeldTopic:
             while not self.is_ready:
                 if self._state is State.IDLE:
                     self._move(State.JOINING)
-                    self._moving = self._loop.create_task(self._join())
+                    self._moving = self._loop.create_task(self._join_group())
                 assert self._moving is not None
                 await asyncio.shield(self._moving)
         except BaseException:
@@ -128,7 +136,7 @@ class HeldTopic:
         if self._holders == 0 and self._leave_timer is None:
             self._leave_timer = self._loop.call_later(self._leave_delay, self._start_leaving)
 
-    async def _join(self) -> None:
+    async def _join_group(self) -> None:
         try:
             await self._layer.join(self.topic.group)
             if self.keeps_history:
@@ -153,6 +161,7 @@ class HeldTopic:
             self._leave_timer = self._loop.call_later(JOIN_CHECK_DELAY, self._start_leaving)
             return
         # Views stay without a holder; what comes before the next join would be missing in them.
+        self._flush()
         self.followers.clear()
         self.statistics = None
         self._move(State.LEAVING)
@@ -234,9 +243,8 @@ class HeldTopic:
             # Another epoch, or offsets that went back: the past that we knew is gone.
             next = page.first if page.epoch != self._sequence.epoch else page.top + 1
             self._sequence = Sequence(epoch=page.epoch, offset=next - 1)
-            self._sequence.announced = max(
-                next - 1, page.top
-            )  # the page began after the old offset
+            # The page was cut after the old offset: what lies before that is read next.
+            self._sequence.announced = max(next - 1, page.top)
             self._tell_loss(epoch=page.epoch, next=next, reason=HISTORY_LOST)
         elif page.start > self._sequence.offset + 1:
             self._sequence.skip_to(page.start - 1)
@@ -250,23 +258,52 @@ class HeldTopic:
             logger.error("filling a jump failed", exc_info=error, extra={"topic": str(self.topic)})
 
     def _hand_on(self, ready: list[tuple[int, bytes]]) -> None:
-        for number, body in ready:
-            publication = LivePublication(self.topic, number=number, body=body)
-            for follower in tuple(self.followers):
-                follower.push(publication)
+        self._join(
+            [LivePublication(self.topic, number=number, body=body) for number, body in ready]
+        )
 
     def _pass_on(self, bodies: list[bytes | None]) -> None:
         # Without a history the order of arrival is all there is; numbers count locally.
+        publications = []
         for body in bodies:
             assert body is not None
             self._sequence.skip_to(self._sequence.offset + 1)
-            publication = LivePublication(
-                self.topic, number=self._sequence.offset, body=body, has_history=False
+            number = self._sequence.offset
+            publications.append(
+                LivePublication(self.topic, number=number, body=body, has_history=False)
             )
+        self._join(publications)
+
+    def _join(self, publications: list[LivePublication]) -> None:
+        """Hand on at once, or under load together with what comes within a millisecond."""
+        if not publications:
+            return
+        self._outgoing += publications
+        now = self._loop.time()
+        is_busy = now - self._arrived < JOIN_SECONDS
+        self._arrived = now
+        if self._join_timer is None:
+            if is_busy:
+                self._join_timer = self._loop.call_later(JOIN_SECONDS, self._flush)
+            else:
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._join_timer is not None:
+            self._join_timer.cancel()
+            self._join_timer = None
+        publications, self._outgoing = self._outgoing, []
+        if len(publications) > 1 and self.statistics is None:
+            burst = Burst(publications)
+            for follower in tuple(self.followers):
+                follower.push_burst(burst)
+            return
+        for publication in publications:  # a view and those who read it go step by step
             for follower in tuple(self.followers):
                 follower.push(publication)
 
     def _tell_loss(self, *, epoch: str, next: int, reason: str) -> None:
+        self._flush()
         logger.warning(
             "publications lost", extra={"topic": str(self.topic), "reason": reason, "next": next}
         )

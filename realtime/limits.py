@@ -19,7 +19,6 @@ class Limits:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.connections = 0  # WebSockets that are open, signed in or not
         self._users: Counter[str] = Counter()
         self._addresses: Counter[str] = Counter()
         self._buckets: dict[str, TokenBucket] = {}
@@ -32,10 +31,10 @@ class Limits:
             else None
         )
 
-    def admit_handshake(self) -> bool:
-        """Whether the process takes one more session now, `connections` being counted already."""
+    def admit_handshake(self, connections: int) -> bool:
+        """Whether the process takes one more handshake now, with so many connections open."""
         most = self._settings.connections_per_process
-        if most and self.connections > most:
+        if most and connections > most:
             return False
         return self._handshakes is None or self._handshakes.take(time.monotonic())
 

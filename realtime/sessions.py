@@ -75,6 +75,7 @@ class Sessions:
     """The registry of this process."""
 
     def __init__(self) -> None:
+        self._open: set[Session] = set()  # every accepted socket, signed in or not
         self._sessions: dict[str, Session] = {}
         self._recent: deque[tuple[float, Target, CloseCode]] = deque(maxlen=MAX_RECENT)
 
@@ -83,6 +84,15 @@ class Sessions:
 
     def __iter__(self) -> Any:
         return iter(tuple(self._sessions.values()))
+
+    @property
+    def open(self) -> tuple[Session, ...]:
+        """Every accepted socket, also one whose handshake is under way."""
+        return tuple(self._open)
+
+    def enter(self, session: Session) -> None:
+        """Note a socket that was accepted."""
+        self._open.add(session)
 
     def add(self, session: Session) -> None:
         """Register a session; one that was told to end during its handshake ends now."""
@@ -93,6 +103,7 @@ class Sessions:
                 return
 
     def remove(self, session: Session) -> None:
+        self._open.discard(session)
         self._sessions.pop(session.id, None)
 
     def disconnect(self, target: Target, code: CloseCode, reason: str = "") -> int:

@@ -14,7 +14,7 @@ from realtime.conf import Slow
 from realtime.core.errors import IllegalTransition
 from realtime.core.messages import Gap, encode_message
 from realtime.core.positions import Position
-from realtime.encoding import LivePublication
+from realtime.encoding import Burst, LivePublication
 from realtime.held_topics import HISTORY_LOST, HISTORY_TRIMMED, HeldTopic
 from realtime.history import Page
 from realtime.outbox import Frames, Outbox, frame_text
@@ -126,6 +126,11 @@ class Follower(ABC):
             self.cursor = publication.number
             self._take(publication)
 
+    def push_burst(self, burst: Burst) -> None:
+        """Called by the held topic for several that came together."""
+        for publication in burst.publications:
+            self.push(publication)
+
     def lose(self, *, epoch: str, next: int, reason: str) -> None:
         """Called by the held topic; while catching up, the pages tell the same."""
         if self.state is State.LIVE:
@@ -205,6 +210,18 @@ class Subscription(Follower):
         self._newest = None
         if self._timer is not None:
             self._timer.cancel()
+
+    def push_burst(self, burst: Burst) -> None:
+        if (
+            self.state is not State.LIVE
+            or self._sent != burst.first - 1
+            or self._interval
+            or (self._keeps_latest and not self._outbox.has_room(burst.frames.size))
+        ):
+            super().push_burst(burst)
+            return
+        self.cursor = self._sent = burst.last
+        self._outbox.put(burst.frames)
 
     def _take(self, publication: LivePublication) -> None:
         self._newest = publication

@@ -72,3 +72,9 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
     redis.start()
     yield redis
     redis.kill()
+
+
+@pytest.fixture
+def no_joining(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hand publications on one by one: nothing waits for a millisecond."""
+    monkeypatch.setattr("realtime.held_topics.JOIN_SECONDS", 0.0)

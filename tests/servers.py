@@ -1,4 +1,4 @@
-"""Real servers for tests: daphne, `manage.py serve`, uvicorn and Redis, as processes of their own."""
+"""Real servers for tests, as processes of their own: daphne, `serve`, uvicorn, and Redis."""
 
 import os
 import signal

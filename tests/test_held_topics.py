@@ -13,6 +13,8 @@ from realtime.held_topics import HISTORY_LOST, HISTORY_TRIMMED, MAX_EARLY
 from realtime.statistics import open_view
 from tests.topics import TOPIC, Stage, build_body, settle, wait_until
 
+pytestmark = pytest.mark.usefixtures("no_joining")
+
 GROUP = TOPIC.group
 
 

@@ -91,7 +91,7 @@ def test_zero_lifts_a_limit() -> None:
     )
     for _ in range(5000):
         assert counted.open(build_session(user=1)) is None
-        assert counted.admit_handshake()
+        assert counted.admit_handshake(1)
     assert counted.find_bucket(build_session(user=1)) is None
 
 
@@ -100,9 +100,9 @@ def test_zero_lifts_a_limit() -> None:
 
 def test_handshakes_come_two_seconds_worth_at_once_and_then_at_the_rate(clock: Clock) -> None:
     counted = build_limits(handshakes_per_second=5)
-    assert [counted.admit_handshake() for _ in range(11)] == [True] * 10 + [False]
+    assert [counted.admit_handshake(1) for _ in range(11)] == [True] * 10 + [False]
     clock.now += 1
-    assert [counted.admit_handshake() for _ in range(6)] == [True] * 5 + [False]
+    assert [counted.admit_handshake(1) for _ in range(6)] == [True] * 5 + [False]
 
 
 # Messages

@@ -30,6 +30,8 @@ from realtime.statistics import (
 )
 from realtime.subscriptions import Start, find_start
 
+pytestmark = pytest.mark.usefixtures("no_joining")
+
 ALL = parse_window("100000")
 
 

@@ -14,6 +14,8 @@ from realtime.outbox import Outbox
 from realtime.subscriptions import Start, State, Subscription, find_start
 from tests.topics import Stage, settle, wait_until
 
+pytestmark = pytest.mark.usefixtures("no_joining")
+
 
 class Session:
     """An outbox and what came out of it, as the client reads it."""

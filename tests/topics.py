@@ -11,7 +11,7 @@ from realtime.core.entries import Entry, encode_entry
 from realtime.core.errors import Unavailable
 from realtime.core.positions import Position
 from realtime.core.topics import Topic
-from realtime.encoding import LivePublication
+from realtime.encoding import Burst, LivePublication
 from realtime.held_topics import HeldTopic
 from realtime.history import Accepted, Batch, Item, Page
 from realtime.history.memory import MemoryHistory
@@ -107,6 +107,10 @@ class Listener:
     def push(self, publication: LivePublication) -> None:
         self.heard.append(publication.number)
         assert publication.entry.data == b"%d" % publication.number
+
+    def push_burst(self, burst: Burst) -> None:
+        for publication in burst.publications:
+            self.push(publication)
 
     def lose(self, *, epoch: str, next: int, reason: str) -> None:
         self.epoch = epoch

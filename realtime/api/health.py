@@ -25,8 +25,11 @@ async def live(request: HttpRequest) -> JsonResponse:
 @require_safe
 @never_cache
 async def ready(request: HttpRequest) -> JsonResponse:
-    """200, or 503 without a database and while draining. Redis down is 200, degraded: sockets stay and recover, and
-    taking every instance out at once would make a brown-out an outage."""
+    """200, or 503 without a database and while draining.
+
+    Redis down is 200, degraded: sockets stay and recover, and taking every instance out at once
+    would make a brown-out an outage.
+    """
     failed = []
     try:
         async with asyncio.timeout(DATABASE_TIMEOUT):

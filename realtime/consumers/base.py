@@ -77,7 +77,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
             handshake_began=scope["realtime.began"],
         )
         self.outbox = self._open_outbox(send)
-        self.runtime.limits.connections += 1
+        self.runtime.sessions.enter(self.session)
         try:
             await receive()  # websocket.connect
             chosen = SUBPROTOCOL if SUBPROTOCOL in (scope.get("subprotocols") or ()) else None
@@ -220,7 +220,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
     async def _handle(self, event: dict[str, Any]) -> None:
         text, data = event.get("text"), event.get("bytes")
         if text is not None:
-            self.session.bytes_in += len(text)
+            self.session.bytes_in += len(text) if text.isascii() else len(text.encode())
             if _is_longer(text, self.settings.max_text_bytes):
                 self.close(CloseCode.MESSAGE_TOO_BIG, "text message too long")
             else:
@@ -247,7 +247,6 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         self.outbox.discard()
         if self._expiry is not None:
             self._expiry.cancel()
-        self.runtime.limits.connections -= 1
         self.runtime.sessions.remove(self.session)
         if self._is_counted:
             self.runtime.limits.close(self.session)

@@ -45,7 +45,7 @@ async def shake_hands(consumer: "SessionConsumer") -> None:
     """Check everything, sign in; raises Refusal, or Disconnected where the peer goes away."""
     if consumer.runtime.is_draining:
         raise Refusal(CloseCode.SERVICE_RESTART, reason=pick_retry_after())
-    if not consumer.runtime.limits.admit_handshake():
+    if not consumer.runtime.limits.admit_handshake(len(consumer.runtime.sessions.open)):
         raise Refusal(CloseCode.TRY_AGAIN_LATER, reason=pick_retry_after())
     _check_request(consumer)
     identity = await _find_identity(consumer)

@@ -29,7 +29,7 @@ async def drain(server: Any, *, delay: float, seconds: float) -> None:
     runtime = get_server_runtime()
     runtime.is_draining = True  # /readyz says 503 from now on
     began = time.monotonic()
-    count = len(runtime.sessions)
+    count = len(runtime.sessions.open)
     logger.info("draining", extra={"sessions": count, "delay": delay})
     await asyncio.sleep(delay)
     deadline = time.monotonic() + seconds
@@ -37,7 +37,7 @@ async def drain(server: Any, *, delay: float, seconds: float) -> None:
         port.stopListening()
     for channel in tuple(server.channels):
         _end_when_idle(channel)
-    for session in runtime.sessions:
+    for session in runtime.sessions.open:
         session.close(CloseCode.SERVICE_RESTART, pick_retry_after(count))
     await _finish_tasks(server, deadline)
     await _finish_writing(deadline)

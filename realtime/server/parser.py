@@ -26,16 +26,8 @@ _LOGGER.setLevel(logging.WARNING)
 _FIN_TEXT = 0x81
 _FIN_BINARY = 0x82
 _MASKED = 0x80
-
-
-class _Protocol(ServerProtocol):
-    """The library's protocol with two rules of the RFC taken at their word."""
-
-    def recv_frame(self, frame: Frame) -> None:
-        if frame.opcode is Opcode.CLOSE:
-            # A close may come between the fragments of a message (section 5.4).
-            self.current_size = None
-        super().recv_frame(frame)
+# The beginning of a frame up to this size is kept here until the rest has come; in bytes.
+_MAX_KEPT = 4096
 
 
 class MessageParser:
@@ -46,32 +38,31 @@ class MessageParser:
     """
 
     def __init__(self, *, max_size: int) -> None:
-        self.protocol = _Protocol(state=OPEN, max_size=max_size, logger=_LOGGER)
-        self.pongs = 0
-        self.close: Close | None = None
+        self.protocol = _Protocol(max_size=max_size)
         self._max_size = max_size
-        self._fragments: list[bytes] = []
-        self._decoder: codecs.IncrementalDecoder | None = None
+        self._kept = b""  # the beginning of a small frame
+
+    @property
+    def close(self) -> Close | None:
+        """What the peer closed with, once it has."""
+        return self.protocol.close_rcvd
 
     def feed(self, data: bytes) -> list[Message]:
         """The messages that `data` completes; none after a fault or a close."""
-        messages: list[Message] = []
-        position = self._take_small_frames(data, messages) if self._is_between_frames() else 0
-        if position < len(data):
-            self.protocol.receive_data(data[position:] if position else data)
-            for event in self.protocol.events_received():
-                if isinstance(event, Frame):
-                    self._take_frame(event, messages)
-        return messages
-
-    def _is_between_frames(self) -> bool:
         protocol = self.protocol
-        return (
-            protocol.state is OPEN
-            and protocol.current_size is None
-            and not protocol.reader.buffer
-            and not protocol.eof_sent
-        )
+        messages: list[Message] = []
+        if self._kept:
+            data, self._kept = self._kept + data, b""
+        if protocol.is_between_messages and protocol.state is OPEN:
+            position = self._take_small_frames(data, messages)
+            if position:
+                data = data[position:]
+            if self._begins_small_frame(data):
+                self._kept = data
+                return messages
+        if data:
+            messages += protocol.take(data)
+        return messages
 
     def _take_small_frames(self, data: bytes, messages: list[Message]) -> int:
         """Take whole small frames from the beginning; returns where the rest begins."""
@@ -104,32 +95,76 @@ class MessageParser:
             position = start + size
         return position
 
-    def _take_frame(self, frame: Frame, messages: list[Message]) -> None:
-        match frame.opcode:
-            case Opcode.TEXT | Opcode.BINARY | Opcode.CONT:
-                self._take_fragment(frame, messages)
-            case Opcode.PONG:
-                self.pongs += 1
-            case Opcode.CLOSE:
-                self.close = self.protocol.close_rcvd
-            case _:
-                pass  # a ping, which the library has answered
+    def _begins_small_frame(self, rest: bytes) -> bool:
+        """Whether this is a small frame as far as it goes: only the end of it is missing.
 
-    def _take_fragment(self, frame: Frame, messages: list[Message]) -> None:
-        if self.protocol.close_sent is not None and self.protocol.close_rcvd is None:
-            return
+        The library would take it too, but then also all that comes behind it in the next data.
+        """
+        known = len(rest)
+        if not known or (rest[0] != _FIN_TEXT and rest[0] != _FIN_BINARY):
+            return False
+        if known == 1:
+            return True
+        size, start = rest[1] - _MASKED, 6
+        if size == 126:
+            if known < 4:
+                return True
+            size, start = (rest[2] << 8) | rest[3], 8
+            if size < 126:
+                return False
+        elif not 0 <= size < 126:
+            return False
+        return size <= min(self._max_size, _MAX_KEPT) and known < start + size
+
+
+class _Protocol(ServerProtocol):
+    """The library's protocol, which puts frames together here, by two rules at their word.
+
+    A close may come between the fragments of a message (RFC 6455, section 5.4), and text that
+    is no UTF-8 fails the connection with the fragment that shows it (section 8.1).
+    """
+
+    def __init__(self, *, max_size: int) -> None:
+        super().__init__(state=OPEN, max_size=max_size, logger=_LOGGER)
+        self.is_between_messages = True
+        self._messages: list[Message] = []
+        self._fragments: bytearray | None = None  # one buffer: fragments may be empty and many
+        self._decoder: codecs.IncrementalDecoder | None = None
+
+    def take(self, data: bytes) -> list[Message]:
+        """The messages that `data` completes."""
+        self.is_between_messages = False
+        self.receive_data(data)
+        messages, self._messages = self._messages, []
+        return messages
+
+    def recv_frame(self, frame: Frame) -> None:
+        """Called by the library for each frame; what it raises fails the connection."""
+        if frame.opcode is Opcode.CLOSE:
+            self.current_size = None
+        super().recv_frame(frame)
+        self.events.clear()
+        # While we wait for the answer to our close, messages are read and dropped.
+        if frame.opcode in _DATA and self.state is OPEN:
+            self._take_fragment(frame)
+        # Only here can it be told: the buffer is empty within a frame, too.
+        self.is_between_messages = self.current_size is None and not self.reader.buffer
+
+    def _take_fragment(self, frame: Frame) -> None:
         if frame.opcode is not Opcode.CONT:
             is_text = frame.opcode is Opcode.TEXT
             self._decoder = codecs.getincrementaldecoder("utf-8")() if is_text else None
-        self._fragments.append(bytes(frame.data))
         if self._decoder is not None:
-            try:
-                # Fragment by fragment, so that a fault is found when it comes.
-                self._decoder.decode(frame.data, frame.fin)
-            except UnicodeDecodeError as error:
-                self.protocol.fail(1007, f"{error.reason} at position {error.start}")
-                return
-        if frame.fin:
-            payload = b"".join(self._fragments)
-            self._fragments.clear()
-            messages.append(payload if self._decoder is None else payload.decode())
+            self._decoder.decode(frame.data, frame.fin)
+        if not frame.fin:
+            self._fragments = bytearray() if self._fragments is None else self._fragments
+            self._fragments += frame.data
+            return
+        payload = bytes(frame.data)
+        if self._fragments is not None:
+            self._fragments += payload
+            payload, self._fragments = bytes(self._fragments), None
+        self._messages.append(payload if self._decoder is None else payload.decode())
+
+
+_DATA = frozenset({Opcode.CONT, Opcode.TEXT, Opcode.BINARY})

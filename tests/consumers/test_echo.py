@@ -8,7 +8,9 @@ from tests.clients import open_client
 from tests.servers import Server
 
 
-@pytest.mark.parametrize("message", ["hello", "", "ünï¢öde 🎉", b"", b"\x00\xff", os.urandom(70_000)])
+@pytest.mark.parametrize(
+    "message", ["hello", "", "ünï¢öde 🎉", b"", b"\x00\xff", os.urandom(70_000)]
+)
 async def test_every_message_comes_back_byte_for_byte(
     server: Server, token: str, message: str | bytes
 ) -> None:

@@ -1,0 +1,187 @@
+"""The servers that are compared, and how each is started."""
+
+import importlib.util
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from benchmarks.load.job import Job, Paths
+from benchmarks.processes import (
+    BenchmarkError,
+    Process,
+    build_environment,
+    find_bun,
+    find_free_port,
+    raise_file_limit,
+    run_manage,
+    start_redis,
+)
+
+OURS_MEMORY = "this server, in memory"
+OURS_REDIS = "this server, Redis"
+CHANNELS = "Channels on daphne, Redis"
+BROADCAST = "websockets broadcast"
+GATHER = "websockets gather"
+PICOWS = "picows"
+BUN = "Bun"
+PREBUILT = "ready bytes (calibration)"
+
+# No limits, no pings within a measurement.
+LIFTED = {
+    "REALTIME_MESSAGES_PER_SECOND": "0",
+    "REALTIME_CONNECTIONS_PER_USER": "0",
+    "REALTIME_CONNECTIONS_PER_ADDRESS": "0",
+    "REALTIME_HANDSHAKES_PER_SECOND": "0",
+    "REALTIME_ECHO_POLICY": "anyone",
+}
+PING_INTERVAL = "600"
+CHUNK_BYTES = 1024 * 1024  # our default for `max_frame_bytes`
+OUR_PATHS = Paths(
+    publish="/ws/broadcast/{name}/?subscribe=0", subscriber_greetings=2, publisher_greetings=1
+)
+OUR_ARRAY_PATHS = replace(
+    OUR_PATHS, subscribe="/ws/arrays/{name}/", publish="/ws/arrays/{name}/?subscribe=0"
+)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: `pids` are measured, Redis apart."""
+
+    name: str
+    process: Process
+    redis: Process | None
+    token: str | None
+
+    def build_job(self, kind: str, *, arrays: bool = False, anonymous: bool = False) -> Job:
+        """A job against this server, to be completed by `dataclasses.replace`."""
+        is_ours = self.name in (OURS_MEMORY, OURS_REDIS)
+        paths = (OUR_ARRAY_PATHS if arrays else OUR_PATHS) if is_ours else Paths()
+        return Job(
+            kind=kind,
+            port=self.process.port,
+            server=[self.process.pid],
+            redis=[self.redis.pid] if self.redis else [],
+            paths=paths,
+            token=None if anonymous else self.token,
+            chunk_bytes=CHUNK_BYTES if is_ours and arrays else 0,
+        )
+
+
+class Servers:
+    """Starts servers when they are first asked for, and ends them all."""
+
+    def __init__(self) -> None:
+        raise_file_limit()
+        self._temporary = tempfile.TemporaryDirectory(prefix="realtime-bench-")
+        self._folder = Path(self._temporary.name)
+        self._processes: list[Process] = []
+        self._servers: dict[str, Server] = {}
+        self._redis: Process | None = None
+        self._token: str | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in reversed(self._processes):
+            process.stop()
+        self._temporary.cleanup()
+
+    def get(self, name: str) -> Server:
+        """The server of that name; raises BenchmarkError where it cannot run here."""
+        if name not in self._servers:
+            self._servers[name] = self.start(name)
+        return self._servers[name]
+
+    def start(self, name: str) -> Server:
+        """A fresh one, for what depends on a process's past."""
+        missing = find_missing(name)
+        if missing:
+            raise BenchmarkError(missing)
+        server = STARTERS[name](self, name)
+        server.process.wait_until_open()
+        return server
+
+    def stop(self, server: Server) -> None:
+        """End one before the others."""
+        server.process.stop()
+        self._processes.remove(server.process)
+
+    def start_ours(self, name: str) -> Server:
+        """`manage.py serve`, as it is deployed, with its limits lifted."""
+        redis = self._get_redis() if name == OURS_REDIS else None
+        variables = {"DATA_DIR": str(self._folder / "data"), **LIFTED}
+        if self._token is None:
+            environment = build_environment(**variables)
+            run_manage("migrate", "--verbosity", "0", environment=environment)
+            arguments = ("issue_token", "bench", "--create", "--lifetime", "3600")
+            self._token = run_manage(*arguments, environment=environment)
+        if redis:
+            variables["REDIS_URL"] = f"redis://127.0.0.1:{redis.port}/0"
+        port = find_free_port()
+        command = ("manage.py", "serve", "--port", str(port), "--ping-interval", PING_INTERVAL)
+        process = self._launch(name, (sys.executable, *command), port, variables)
+        return Server(name, process, redis, self._token)
+
+    def start_channels(self, name: str) -> Server:
+        """Stock daphne."""
+        redis, port = self._get_redis(), find_free_port()
+        variables = {"REDIS_URL": f"redis://127.0.0.1:{redis.port}/1"}
+        application = "benchmarks.peers.channels_idiomatic:application"
+        options = ("-p", str(port), "--ping-interval", PING_INTERVAL, application)
+        process = self._launch(name, (sys.executable, "-m", "daphne", *options), port, variables)
+        return Server(name, process, redis, None)
+
+    def start_python(self, name: str) -> Server:
+        """A peer that is a module and takes a port."""
+        port = find_free_port()
+        command = (sys.executable, "-m", f"benchmarks.peers.{MODULES[name]}", str(port))
+        return Server(name, self._launch(name, command, port, {}), None, None)
+
+    def start_bun(self, name: str) -> Server:
+        """Bun, with a JavaScript file."""
+        port = find_free_port()
+        command = (find_bun() or "bun", "run", "benchmarks/peers/bun_server.js", str(port))
+        return Server(name, self._launch(name, command, port, {}), None, None)
+
+    def _launch(
+        self, name: str, command: tuple[str, ...], port: int, variables: dict[str, str]
+    ) -> Process:
+        file_name = name.split(" (")[0].replace(", ", "-").replace(" ", "-")
+        process = Process(file_name, command, port, self._folder, build_environment(**variables))
+        self._processes.append(process)
+        return process
+
+    def _get_redis(self) -> Process:
+        if self._redis is None:
+            self._redis = start_redis(self._folder)
+            self._processes.append(self._redis)
+        return self._redis
+
+
+MODULES = {
+    BROADCAST: "websockets_broadcast",
+    GATHER: "websockets_gather",
+    PICOWS: "picows_server",
+    PREBUILT: "prebuilt",
+}
+STARTERS: dict[str, Callable[[Servers, str], Server]] = {
+    OURS_MEMORY: Servers.start_ours,
+    OURS_REDIS: Servers.start_ours,
+    CHANNELS: Servers.start_channels,
+    BUN: Servers.start_bun,
+    **dict.fromkeys(MODULES, Servers.start_python),
+}
+_NEEDS = {BROADCAST: ["uvloop"], GATHER: ["uvloop"], PICOWS: ["uvloop", "picows"]}
+
+
+def find_missing(name: str) -> str | None:
+    """What a server lacks on this machine, or None."""
+    if name == BUN and find_bun() is None:
+        return "bun is not installed"
+    lacking = [module for module in _NEEDS.get(name, []) if not importlib.util.find_spec(module)]
+    return f"{', '.join(lacking)} not installed" if lacking else None

@@ -1,0 +1,225 @@
+"""The switch between our short cut and the library, held against the library alone."""
+
+import codecs
+import struct
+import tracemalloc
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from websockets.frames import Close, Frame, Opcode
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+
+from realtime.server.parser import Message, MessageParser
+from tests.server.raw import BINARY, CLOSE, CONT, PING, PONG, TEXT, build
+
+MAX_SIZE = 70_000
+
+
+@dataclass
+class Outcome:
+    """What a client's bytes have led to so far."""
+
+    messages: list[Message]
+    answers: bytes = b""
+    is_ended: bool = False
+    received: Close | None = None
+    sent: Close | None = None
+
+    def note(self, protocol: ServerProtocol) -> None:
+        for data in protocol.data_to_send():
+            self.answers += data
+            self.is_ended |= not data
+        self.received, self.sent = protocol.close_rcvd, protocol.close_sent
+
+
+class Library(ServerProtocol):
+    """The library alone, but for section 5.4: a close may come between fragments."""
+
+    def recv_frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CLOSE:
+            self.current_size = None
+        super().recv_frame(frame)
+
+
+class Oracle:
+    """The library alone, fed no more than a frame at a time, and the plainest assembly."""
+
+    def __init__(self, max_size: int) -> None:
+        self.protocol = Library(state=OPEN, max_size=max_size)
+        self.outcome = Outcome([])
+        self.has_closed = False
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._parts: list[str | bytes] = []
+
+    def feed(self, data: bytes) -> None:
+        self.protocol.receive_data(data)
+        for event in self.protocol.events_received():
+            assert isinstance(event, Frame)
+            if event.opcode in (TEXT, BINARY, CONT) and not self.has_closed:
+                self._take(event)
+        self.outcome.note(self.protocol)
+
+    def _take(self, frame: Frame) -> None:
+        if frame.opcode != CONT:
+            self._parts.clear()
+            self._decoder = (
+                codecs.getincrementaldecoder("utf-8")() if frame.opcode == TEXT else None
+            )
+        if self._decoder is None:
+            self._parts.append(bytes(frame.data))
+        else:
+            try:
+                self._parts.append(self._decoder.decode(frame.data, frame.fin))
+            except UnicodeDecodeError as error:
+                self.protocol.fail(1007, f"{error.reason} at position {error.start}")
+                return
+        if frame.fin:
+            empty = b"" if self._decoder is None else ""
+            self.outcome.messages.append(empty.join(self._parts))  # type: ignore[arg-type]
+
+
+PAYLOADS = st.one_of(
+    st.binary(max_size=20),
+    st.text(max_size=10).map(str.encode),
+    st.sampled_from([0, 125, 126, 127, 128, 4095, 4096, 4097, 65_535, 65_536, 70_000]).map(
+        lambda size: b"x" * size
+    ),
+)
+# Broken UTF-8 and broken in two: the second half makes it whole, or does not come.
+TEXTS = st.one_of(PAYLOADS, st.sampled_from([b"\xc3", b"\xbc", b"\xff", b"a\xed\xa0\x80"]))
+CLOSES = st.sampled_from(
+    [b"", b"\x03", *(struct.pack("!H", code) for code in (1000, 1001, 1005, 999, 3000, 4501))]
+) | st.sampled_from([b"\x03\xe8bye", b"\x03\xe8\xff", b"\x03\xe8" + b"x" * 123])
+GOOD = st.one_of(
+    st.builds(build, st.just(TEXT), st.text(max_size=30).map(str.encode)),
+    st.builds(build, st.just(BINARY), PAYLOADS),
+    st.builds(build, st.sampled_from([PING, PONG]), st.binary(max_size=125)),
+)
+FRAGMENTED = st.builds(
+    lambda opcode, parts, between: [
+        piece
+        for index, part in enumerate(parts)
+        for piece in (
+            build(CONT if index else opcode, part, fin=index == len(parts) - 1),
+            *([between] if between and index < len(parts) - 1 else []),
+        )
+    ],
+    st.sampled_from([TEXT, BINARY]),
+    st.lists(TEXTS, min_size=2, max_size=4),
+    st.none() | st.builds(build, st.sampled_from([PING, PONG, CLOSE]), st.just(b"\x03\xe8")),
+)
+ODD = st.one_of(
+    st.builds(build, st.just(TEXT), TEXTS),
+    st.builds(build, st.sampled_from([TEXT, BINARY]), PAYLOADS, form=st.sampled_from([126, 127])),
+    st.builds(build, st.sampled_from([TEXT, BINARY, CONT]), TEXTS, fin=st.booleans()),
+    st.builds(build, st.just(CLOSE), CLOSES),
+    st.builds(build, st.integers(0, 15), PAYLOADS, fin=st.booleans()),
+    st.builds(build, st.integers(0, 2), PAYLOADS, reserved=st.integers(1, 7)),
+    st.builds(build, st.integers(0, 2), PAYLOADS, is_masked=st.just(False)),
+    st.just(build(BINARY, b"x" * (MAX_SIZE + 1))),
+)
+FRAMES = st.one_of(
+    st.lists(GOOD, max_size=12),
+    st.lists(GOOD | ODD, max_size=8),
+    st.lists(GOOD.map(lambda frame: [frame]) | FRAGMENTED, max_size=6).map(
+        lambda groups: [frame for group in groups for frame in group]
+    ),
+)
+
+
+@given(
+    frames=FRAMES,
+    places=st.lists(st.floats(0, 1) | st.integers(0, 40), max_size=12),
+    max_size=st.sampled_from([MAX_SIZE, 4096, 126, 20]),
+    closes_at=st.none() | st.integers(0, 12),
+)
+@settings(max_examples=400, deadline=None)
+def test_data_cut_anywhere_means_the_same_as_to_the_library_alone(
+    frames: list[bytes], places: list[float], max_size: int, closes_at: int | None
+) -> None:
+    data = b"".join(frames)
+    cuts = {0, len(data)} | {
+        place if isinstance(place, int) else int(place * len(data))
+        for place in places
+        if place <= len(data)
+    }
+    borders = {0}
+    for frame in frames:
+        borders.add(max(borders) + len(frame))
+    parser, oracle = MessageParser(max_size=max_size), Oracle(max_size)
+    outcome = Outcome([])
+    for number, (start, end) in enumerate(pairwise(sorted(cuts))):
+        if number == closes_at and parser.protocol.state is OPEN:
+            parser.protocol.send_close(1000, "bye")
+            oracle.protocol.send_close(1000, "bye")
+            oracle.has_closed = True
+        outcome.messages += parser.feed(data[start:end])
+        outcome.note(parser.protocol)
+        inner = {start, end} | {border for border in borders if start < border < end}
+        for first, last in pairwise(sorted(inner)):
+            oracle.feed(data[first:last])
+        assert outcome == oracle.outcome
+        assert parser.close == outcome.received
+
+
+def read(data: bytes, *, max_size: int = MAX_SIZE) -> tuple[list[Message], MessageParser]:
+    parser = MessageParser(max_size=max_size)
+    return parser.feed(data), parser
+
+
+def test_messages_before_a_fault_are_kept_and_those_after_it_are_not() -> None:
+    data = build(TEXT, b"one") + build(TEXT, b"\xff") + build(TEXT, b"two") + build(CLOSE)
+    messages, parser = read(data)
+    assert messages == ["one"]
+    assert parser.protocol.close_sent == Close(1007, "invalid start byte at position 0")
+    assert parser.close is None
+
+
+def test_small_frames_take_the_short_cut_however_they_are_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ServerProtocol, "receive_data", None)  # the library is not called
+    data = b"".join(build(BINARY, bytes(size)) for size in (0, 1, 125, 126, 4000) * 3)
+    for size in (1, 2, 3, 5, 7, 11, 127, len(data)):
+        parser = MessageParser(max_size=MAX_SIZE)
+        messages = [
+            message
+            for start in range(0, len(data), size)
+            for message in parser.feed(data[start : start + size])
+        ]
+        assert [len(message) for message in messages] == [0, 1, 125, 126, 4000] * 3
+
+
+def test_the_short_cut_is_taken_again_after_other_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    parser = MessageParser(max_size=MAX_SIZE)
+    assert parser.feed(build(PING) + build(TEXT, b"a", fin=False)) == []
+    assert parser.feed(build(CONT, b"b")) == ["ab"]
+    monkeypatch.setattr(ServerProtocol, "receive_data", None)
+    assert parser.feed(build(TEXT, b"small")) == ["small"]
+
+
+def test_a_frame_that_is_too_long_is_refused_by_its_header() -> None:
+    for size in (126, 5000, 65_536):
+        messages, parser = read(build(BINARY, bytes(size))[:10], max_size=125)
+        assert messages == []
+        assert parser.protocol.close_sent is not None
+        assert parser.protocol.close_sent.code == 1009
+
+
+def test_a_message_in_a_million_fragments_takes_no_more_memory_than_its_bytes() -> None:
+    parser = MessageParser(max_size=MAX_SIZE)
+    parser.feed(build(BINARY, fin=False))
+    empty, two = build(CONT, fin=False) * 5000, build(CONT, b"ab", fin=False) * 1000
+    tracemalloc.start()
+    for _ in range(3):
+        parser.feed(empty)
+    for _ in range(30):
+        parser.feed(two)
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert parser.feed(build(CONT)) == [b"ab" * 30_000]
+    assert grown < 100_000
