@@ -110,6 +110,9 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "timeout": 5,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
+    # Opening the file and its pragmas takes a millisecond, for each sign-in again. Few threads
+    # use the database, so what stays open is bounded.
+    DATABASES["default"]["CONN_MAX_AGE"] = 60
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     # Persistent connections (CONN_MAX_AGE) do not fit ASGI's threads; a pool does.
     DATABASES["default"].setdefault("OPTIONS", {})["pool"] = True

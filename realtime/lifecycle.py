@@ -34,7 +34,9 @@ class RuntimeMiddleware:
             self._has_warned = True
             _warn_of_unbounded_clients(scope)
         get_server_runtime()
-        await self.app({**scope, "realtime.began": time.monotonic()}, receive, send)
+        # Not a copy: the scope is the server's gift to us, and each copy lives with its session.
+        scope["realtime.began"] = time.monotonic()
+        await self.app(scope, receive, send)
 
 
 async def _live(receive: Any, send: Any) -> None:

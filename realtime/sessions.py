@@ -34,7 +34,7 @@ class Target:
         )
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Session:
     """One accepted connection. Counts are of messages and bytes of payload."""
 

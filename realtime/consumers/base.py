@@ -63,8 +63,8 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         self.loop = self.runtime.loop
         self._task = asyncio.current_task()
         self._expiry: asyncio.TimerHandle | None = None
-        self._mistakes: deque[float] = deque(maxlen=MAX_MISTAKES)
-        self._rate_limited: deque[float] = deque(maxlen=MAX_RATE_LIMITED)
+        self._mistakes = _Tally(MAX_MISTAKES)
+        self._rate_limited = _Tally(MAX_RATE_LIMITED)
         self._close_code: CloseCode | None = None
         self._is_counted = False
         self._has_begun = False
@@ -127,9 +127,9 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         """Answer with an error; too many of them end the session."""
         if self.has_envelope:
             self.send_message(ErrorMessage(ref=ref, code=error.code, detail=error.detail))
-        if error.code in MISTAKES and _overflows(self._mistakes):
+        if error.code in MISTAKES and self._mistakes.overflows():
             self.close(CloseCode.BAD_REQUEST, "too many bad messages")
-        elif error.code is ErrorCode.RATE_LIMITED and _overflows(self._rate_limited):
+        elif error.code is ErrorCode.RATE_LIMITED and self._rate_limited.overflows():
             self.close(CloseCode.RATE_LIMITED, "too many messages")
 
     def close(self, code: CloseCode, reason: str = "") -> None:
@@ -279,12 +279,23 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         }
 
 
-def _overflows(times: deque[float]) -> bool:
-    """Note one more event now; whether more than `maxlen` fell into the last minute."""
-    now = time.monotonic()
-    overflows = len(times) == times.maxlen and times[0] > now - MINUTE
-    times.append(now)
-    return overflows
+class _Tally:
+    """Counts events of the last minute; an idle session's is empty, and small."""
+
+    __slots__ = ("_most", "_times")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._times: deque[float] | None = None
+
+    def overflows(self) -> bool:
+        """Note one more event now; whether more than `most` fell into the last minute."""
+        if self._times is None:
+            self._times = deque(maxlen=self._most)
+        now = time.monotonic()
+        overflows = len(self._times) == self._most and self._times[0] > now - MINUTE
+        self._times.append(now)
+        return overflows
 
 
 def _is_longer(text: str, limit: int) -> bool:

@@ -58,6 +58,7 @@ class TopicConsumer(SessionConsumer):
     _following: asyncio.Task[None] | None = None
     _pending = 0
     _pending_bytes = 0
+    _answered: asyncio.Future[None] | None = None
 
     def check_path(self) -> None:
         route = self.scope["url_route"]["kwargs"]
@@ -73,7 +74,6 @@ class TopicConsumer(SessionConsumer):
         self.policy = self.namespace.subscribe if subscribes else self.namespace.publish
 
     async def begin(self) -> None:
-        self._answered = asyncio.Event()
         try:
             start = await self._take_topic() if self.parameters.subscribes else None
         except Unavailable as error:
@@ -184,13 +184,14 @@ class TopicConsumer(SessionConsumer):
 
     async def _wait_acknowledged(self) -> None:
         """Wait until the history has answered for one publish more."""
-        self._answered.clear()
-        await self._answered.wait()
+        self._answered = self.loop.create_future()
+        await self._answered
 
     def _acknowledge(self, ref: Ref, size: int, future: "asyncio.Future[Receipt]") -> None:
         self._pending -= 1
         self._pending_bytes -= size
-        self._answered.set()
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_result(None)
         if future.cancelled():
             return
         error = future.exception()

@@ -1,1 +1,46 @@
-"""Daphne as this project runs it: `manage.py serve`."""
+"""Daphne as this project runs it, `manage.py serve`: HTTP is daphne's own, WebSockets are not.
+
+Daphne's WebSocket engine (autobahn) and its one `send` for everything cost most of what a
+delivery costs, and cannot do what this project promises. This package replaces the engine and
+nothing else. How it gets in, and why each piece exists:
+
+`server.py`, the `Server` subclass that daphne's command line is given.
+    - `ready_callable` runs when daphne has made its factories and listens, and before anything is
+      accepted: the place to install the engine and to start the runtime.
+    - `listen_success` keeps the listening ports, which the drain closes first.
+    - `kill_all_applications` is what Twisted waits for before it stops. Daphne's own cancels
+      every task, so clients see 1006 and nothing is cleaned up; ours drains (`drain.py`).
+    - `log_action` writes one structured line for a request. Daphne's has the query string in it.
+
+`channel.py`, an HTTP connection with a deadline for the head of a request, which Twisted's
+    time-out, begun anew with every byte, is not. It also lets the drain find idle connections.
+
+`upgrade.py`, the way in. Daphne validates a request and, for an upgrade, asks its WebSocket
+    factory for a protocol and hands it the transport. `ConnectionFactory` stands in that place;
+    `UpgradableRequest` tells it which request asks, so that the request need not be parsed again.
+
+`websocket.py`, one connection: handshake, events to the application, pings, closing.
+    - It takes the HTTP channel's registration as producer off the transport (a second one raises)
+      and takes over `rawDataReceived`, or frames sent along with the handshake would be lost.
+    - Reading pauses while the application has many messages to handle: daphne queues without end.
+    - Any progress, in either direction, counts as life, and pings go before what waits: a slow
+      but living reader is not cut.
+    - After a fault the write side is closed and the rest is read and dropped for a while. Closing
+      at once, with bytes unread, resets the connection, and the close code would not arrive.
+
+`parser.py`, from bytes to messages. The sans-I/O protocol of the `websockets` library decides;
+    whole small frames, which are nearly all there are, take a short cut of thirty lines. Tests
+    feed both the same random bytes and compare.
+
+`socket_outbox.py`, what waits for the socket. While nothing does, an item goes to the kernel by
+    one `socket.send`: through Twisted it would wait for the next turn of the loop. What the
+    kernel leaves is given to the transport piece by piece as it asks (a pull producer), so that
+    we know what has not been taken, can bound it, and can put a ping between. Applications get
+    the outbox through `scope["extensions"]`; a publication's frames are encoded once and the same
+    bytes object goes to every socket. TLS goes through the transport in the same way.
+
+`drain.py`, the orderly end. `processes.py` and its neighbours, several processes on one socket.
+
+What it leaves out: compression (deflate gains little on numbers and costs much), and HTTP/2
+(a WebSocket begins as HTTP/1.1; put a proxy in front).
+"""

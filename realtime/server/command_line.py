@@ -8,9 +8,9 @@ from typing import Any
 from daphne.cli import CommandLineInterface
 from django.conf import settings
 from django.utils.module_loading import import_string
-from twisted.internet import reactor, unix
+from twisted.internet import reactor, tcp, unix
 
-from realtime.server.listening import BACKLOG, deepen_backlog
+from realtime.server.listening import deepen_backlog
 from realtime.server.options import add_options
 from realtime.server.parent import Parent
 from realtime.server.processes import EXTRA_SECONDS
@@ -51,6 +51,7 @@ class ServeCommandLine(CommandLineInterface):  # type: ignore[misc]
             background = tuple(work)
             drain_delay = options.drain_delay
             drain_seconds = options.drain_seconds
+            ends_at_second_signal = options.parent_fd is None
 
         self.server_class: Any = ConfiguredServer
         super().run(args)
@@ -77,14 +78,14 @@ class AdoptingServer(Server):
 
 
 class SharedUnixPort(unix.Port):  # type: ignore[misc]
-    """A UNIX socket that others listen on too: it is neither shut down nor unlinked at the end."""
+    """A UNIX socket that others listen on too, as Twisted has them for TCP.
 
-    backlog = BACKLOG
-    _shouldShutdown = False
+    Its own would set the backlog and the mode of the file anew, and at the end shut the socket
+    down for everyone and remove the file.
+    """
 
-    def connectionLost(self, reason: Any) -> None:
-        """Stop listening, in this process."""
-        super(unix.Port, self).connectionLost(reason)  # what unix.Port adds is the unlinking
+    startListening = tcp.Port.startListening
+    connectionLost = tcp.Port.connectionLost
 
 
 def _open_socket(fd: int) -> socket.socket:
@@ -101,7 +102,5 @@ def _adopt_socket(listening: socket.socket, factory: Any) -> Any:
         if listening.family != socket.AF_UNIX:
             return reactor.adoptStreamPort(listening.fileno(), listening.family, factory)
         port = SharedUnixPort._fromListeningDescriptor(reactor, listening.fileno(), factory)
-        # Twisted calls listen() once more, which would set the backlog of all to its default.
-        port.backlog = BACKLOG
         port.startListening()
         return port

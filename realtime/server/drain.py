@@ -25,7 +25,8 @@ POLL = 0.05
 
 async def drain(server: Any, *, delay: float, seconds: float) -> None:
     """End the server's work: after `delay` (for load balancers to notice), in `seconds` at most."""
-    _end_at_next_signal()
+    if server.ends_at_second_signal:
+        _end_at_next_signal()
     runtime = get_server_runtime()
     runtime.is_draining = True  # /readyz says 503 from now on
     began = time.monotonic()

@@ -20,7 +20,7 @@ def bind_sockets(options: Namespace) -> list[socket.socket]:
     if options.file_descriptor is not None:
         sockets.append(socket.socket(fileno=options.file_descriptor))
     if options.unix_socket:
-        sockets.append(_bind_unix(Path(options.unix_socket)))
+        sockets.append(_bind_unix(Path(options.unix_socket).absolute()))
     if options.host or options.port is not None or not sockets:
         host = (options.host or DEFAULT_HOST).strip("[]")
         port = DEFAULT_PORT if options.port is None else options.port

@@ -49,7 +49,6 @@ class Child:
         self.has_served = False
         self.settled = asyncio.Event()  # it serves, or it never will
         self.ended = asyncio.Event()
-        self._is_told = False
         self._loop = asyncio.get_running_loop()
         self._channel.setblocking(False)
         self._loop.add_reader(self._channel, self._hear)
@@ -62,12 +61,6 @@ class Child:
         """Let it begin its background work."""
         with contextlib.suppress(OSError):  # it has ended, which is seen elsewhere
             self._channel.send(b"\1")
-
-    def terminate(self) -> None:
-        """Ask it to drain and end; once, since a second signal would end it at once."""
-        if not self._is_told:
-            self._is_told = True
-            self.process.terminate()
 
     def note_end(self) -> None:
         """The process is no more."""
@@ -134,9 +127,9 @@ class Supervisor:
         logger.info("serving", extra={"address": addresses, "processes": len(self._places)})
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                work = [self._tasks.create_task(each) for each in (self._start(), self._roll())]
+                work = self._tasks.create_task(self._work())
                 await self._stopping.wait()
-                for task in (*work, *(place.keeper for place in self._places)):
+                for task in (work, *(place.keeper for place in self._places)):
                     if task is not None:
                         task.cancel()
         finally:
@@ -145,11 +138,19 @@ class Supervisor:
             await self._stop(tuple(self._children))
         return self._exit_code
 
-    async def _start(self) -> None:
-        """One first: what is wrong with all of them is then said once."""
+    async def _work(self) -> None:
+        """Start all; then replace all, one after another, each time that it is asked for."""
         for place in self._places:
             place.keeper = self._tasks.create_task(self._keep(place))
+            # One first: what is wrong with all of them is then said once.
             await self._has_served.wait()
+        while True:
+            await self._roll_asked.wait()
+            self._roll_asked.clear()
+            logger.info("replacing all processes, one after another")
+            for place in self._places:
+                if not await self._replace(place):
+                    break
 
     async def _keep(self, place: Place) -> None:
         """Have a child in that place, until cancelled."""
@@ -157,18 +158,23 @@ class Supervisor:
             child = place.child
             if child is None or child.ended.is_set():
                 child = place.child = self._spawn(place.number)
-                child.permit_background()
-            await child.settled.wait()
-            if child.has_served:
-                place.failed_starts = 0
-                self._has_served.set()
-            await child.ended.wait()
-            self._judge(place, child)
+                if child is not None:
+                    child.permit_background()
+            if child is not None:
+                await self._outlive(place, child)
             await asyncio.sleep(place.delay)
             place.delay = min(2 * place.delay, LONGEST_DELAY)
 
-    def _judge(self, place: Place, child: Child) -> None:
-        """A child ended that should not have: set the delay, or give up."""
+    async def _outlive(self, place: Place, child: Child) -> None:
+        """Wait for the end of a child; then set the delay to its successor, or give up."""
+        await child.settled.wait()
+        if child.has_served:
+            logger.info(
+                "process serves", extra={"number": place.number, "child": child.process.pid}
+            )
+            place.failed_starts = 0
+            self._has_served.set()
+        await child.ended.wait()
         code = child.process.returncode
         if time.monotonic() - child.began >= LONG_LIFE:
             place.delay = FIRST_DELAY
@@ -189,19 +195,11 @@ class Supervisor:
             *(place.number, child.process.pid, _describe_end(code), place.delay),
         )
 
-    async def _roll(self) -> None:
-        """Replace all children, one after another, each time that it is asked for."""
-        while True:
-            await self._roll_asked.wait()
-            self._roll_asked.clear()
-            logger.info("replacing all processes, one after another")
-            for place in self._places:
-                if not await self._replace(place):
-                    break
-
     async def _replace(self, place: Place) -> bool:
         """Start another child and end the old one when the new one serves; False if it fails."""
         child = self._spawn(place.number)
+        if child is None:
+            return False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_TIMEOUT):
                 await child.settled.wait()
@@ -218,17 +216,20 @@ class Supervisor:
         child.permit_background()
         return True
 
-    def _spawn(self, number: int) -> Child:
+    def _spawn(self, number: int) -> Child | None:
         background = self._background if number == 0 else []
-        child = Child([*self._command, *background], self._sockets)
+        try:
+            child = Child([*self._command, *background], self._sockets)
+        except OSError as error:  # no memory for it, or too many processes
+            logger.error("process %d cannot be started now: %s", number, error)
+            return None
         self._children.add(child)
-        logger.info("process started", extra={"number": number, "child": child.process.pid})
         return child
 
     async def _stop(self, children: Sequence[Child]) -> None:
         """End them: by a drain, or by force when that takes too long."""
         for child in children:
-            child.terminate()
+            child.process.terminate()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._patience):
                 for child in children:

@@ -27,6 +27,8 @@ class Server(DaphneServer):  # type: ignore[misc]
     # How long load balancers get to notice, and how long sessions and requests get to end.
     drain_delay = 0.0
     drain_seconds = 20.0
+    # False in one of several processes: it may be sent the same signal as its parent, and by it.
+    ends_at_second_signal = True
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.ports: list[Any] = []  # that listen

@@ -10,6 +10,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet import tcp
@@ -21,6 +22,8 @@ from realtime.outbox import ABORT_DELAY, Frames
 
 # How much the transport is given at a time, in bytes.
 PIECE = 128 * 1024
+# How many bytes of control frames may wait for a frame to end.
+MAX_URGENT = 4096
 
 
 def _do_nothing() -> None:
@@ -36,9 +39,9 @@ class SocketOutbox:
         self.bytes = 0
         self.on_empty: Callable[[], None] | None = None
         self.stall_timeout: float | None = None
-        self.progress = 0.0  # when the socket last took something, in the loop's time
+        self.progress = 0.0  # when the socket last took something that waited, in the loop's time
         self._limit = 1
-        self._on_slow = self._on_abort = _do_nothing
+        self._on_slow = _do_nothing
         self._transport = transport
         self._send_close = send_close
         self._loop = asyncio.get_running_loop()
@@ -53,7 +56,7 @@ class SocketOutbox:
         self._is_writing = False  # whether the transport pulls
         self._watch: asyncio.TimerHandle | None = None
         self._drained: list[asyncio.Future[None]] = []
-        self._close: tuple[int, str] | None = None
+        self._last: Callable[[], None] | None = None  # called when all has been written
         self._is_closed = False
 
     def configure(
@@ -64,12 +67,19 @@ class SocketOutbox:
         on_slow: Callable[[], None],
         on_abort: Callable[[], None],
     ) -> "SocketOutbox":
-        """Set the bound and the callbacks of a session, as `Outbox` takes them."""
+        """Set the bound and the callbacks of a session, as `Outbox` takes them.
+
+        `on_abort` is not needed: the socket is cut here, and the session told as ever.
+        """
         self._limit = limit
         self.stall_timeout = stall_timeout
         self._on_slow = on_slow
-        self._on_abort = on_abort
         return self
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether something waits for the socket to take it."""
+        return self._is_writing
 
     def has_room(self, size: int) -> bool:
         """Whether an item of that many bytes would be taken."""
@@ -77,7 +87,7 @@ class SocketOutbox:
 
     def put(self, frames: Frames) -> None:
         """Write an item, or queue it; where it finds no room it is dropped (`on_slow`)."""
-        if self._close is not None or self._is_closed:
+        if self._last is not None or self._is_closed:
             return
         if self._is_writing and not self.has_room(frames.size):
             self._on_slow()
@@ -103,6 +113,8 @@ class SocketOutbox:
         if self._is_closed:
             return
         if self._is_writing:
+            if len(self._urgent) > MAX_URGENT:
+                self._urgent = b""  # pongs that a peer does not read: the last one is enough
             self._urgent += frame
             return
         sent = self._send_now(frame)
@@ -119,28 +131,40 @@ class SocketOutbox:
 
     def close(self, code: CloseCode, reason: str = "") -> None:
         """Close the socket after what waits; later items are dropped."""
-        if self._close is None and not self._is_closed:
-            self._close = (int(code), reason)
+        if self._last is None and not self._is_closed:
+            self._last = partial(self._send_close, int(code), reason)
             if not self._is_writing:
                 self._finish()
 
+    def end(self, last: Callable[[], None]) -> None:
+        """Drop what waits, finish the frame being written and control frames, call `last`."""
+        self.discard()
+        self._last = last
+        if not self._is_writing:
+            self._finish()
+
     def abort(self, code: CloseCode, reason: str = "") -> None:
         """Drop what waits, finish what is being written, close; cut the socket if need be."""
-        self._queue.clear()
-        self._item.clear()
-        self._waiting = 0
+        self.discard()
         self.close(code, reason)
         self._loop.call_later(ABORT_DELAY, self._cut)
 
     def discard(self) -> None:
-        """The socket is gone: write nothing more."""
-        self._is_closed = True
+        """Drop what waits; what is being written goes on to the end of its frame."""
         self._queue.clear()
         self._item.clear()
-        self._piece = memoryview(b"")
+        self._waiting = 0
         if self._watch is not None:
             self._watch.cancel()
+            self._watch = None
         self._release_drained()
+
+    def lose(self) -> None:
+        """The socket is gone: write nothing more."""
+        self._is_closed = True
+        self._last = None
+        self._piece = memoryview(b"")
+        self.discard()
 
     # Called by the transport
 
@@ -167,14 +191,14 @@ class SocketOutbox:
             self._is_writing = False
             self._transport.unregisterProducer()
             self._release_drained()
-            if self._close is not None:
+            if self._last is not None:
                 self._finish()
             elif self.on_empty is not None:
                 self.on_empty()
 
     def stopProducing(self) -> None:
         """The transport is gone."""
-        self.discard()
+        self.lose()
 
     def _send_now(self, data: bytes) -> int:
         """Give the kernel what it takes at once; returns how many bytes that were."""
@@ -186,18 +210,17 @@ class SocketOutbox:
             return 0
         except (OSError, ssl.SSLError):
             return 0  # the transport meets the same error and reports the loss
-        self.progress = self._loop.time()
         return sent
 
     def _start_writing(self) -> None:
         self._is_writing = True
-        self.progress = self._loop.time()
         self._transport.registerProducer(self, False)
 
     def _finish(self) -> None:
-        assert self._close is not None
+        last, self._last = self._last, None
+        assert last is not None
         self._is_closed = True
-        self._send_close(*self._close)
+        last()
 
     def _release_drained(self) -> None:
         waiting, self._drained = self._drained, []
@@ -217,4 +240,4 @@ class SocketOutbox:
 
     def _cut(self) -> None:
         if not self._is_closed:
-            self._on_abort()
+            self._transport.abortConnection()

@@ -25,12 +25,13 @@ from realtime.server.socket_outbox import SocketOutbox
 
 logger = logging.getLogger("realtime.server")
 
-# Reading pauses when so many messages wait for the application, and goes on at so many.
+# Reading pauses when so many messages, or bytes, wait for the application, and goes on at so many.
 PAUSE_AT = 64
+PAUSE_BYTES = 1024 * 1024
 RESUME_AT = 16
 # What a peer gets to answer a close frame, or to read ours after a fault, in seconds.
 CLOSE_TIMEOUT = 5.0
-# A client need not wait for our answer to its handshake, but it may not send much before.
+# A client need not wait for our answer to its handshake; more than this stays in the socket.
 MAX_EARLY = 64 * 1024
 
 
@@ -47,6 +48,7 @@ class WebSocketConnection:
         self._was_injected = False
         self._early = b""  # frames that came before the application accepted
         self._is_paused = False
+        self._unread = 0  # bytes (or characters) of the messages that wait for the application
         self._is_lost = False
         self._has_ended = False  # the application was told of the end
         self._last_received = time.monotonic()
@@ -78,11 +80,11 @@ class WebSocketConnection:
         self._pinged_at = None
         for message in self._parser.feed(data):
             kind = "text" if isinstance(message, str) else "bytes"
+            self._unread += len(message)
             self._push({"type": "websocket.receive", kind: message})
         self._answer()
-        if not self._is_paused and len(self._events) >= PAUSE_AT:
-            self._is_paused = True
-            self._transport.pauseProducing()
+        if len(self._events) >= PAUSE_AT or self._unread >= PAUSE_BYTES:
+            self._pause()
 
     def _keep_early(self, data: bytes) -> None:
         if not self._was_injected:
@@ -90,14 +92,14 @@ class WebSocketConnection:
             return
         self._early += data
         if len(self._early) > MAX_EARLY:
-            self._transport.abortConnection()
+            self._pause()
 
     def connectionLost(self, reason: Any) -> None:
         """The socket is gone."""
         self._is_lost = True
         if self._close_timer is not None:
             self._close_timer.cancel()
-        self.outbox.discard()
+        self.outbox.lose()
         self._end(CloseCode.ABNORMAL)
         self._server.protocol_disconnected(self)
 
@@ -109,9 +111,9 @@ class WebSocketConnection:
             self._waiter = self._loop.create_future()
             await self._waiter
         event = self._events.popleft()
-        if self._is_paused and len(self._events) <= RESUME_AT and not self._is_lost:
-            self._is_paused = False
-            self._transport.resumeProducing()
+        self._unread -= len(event.get("bytes") or event.get("text") or "")
+        if self._is_paused and len(self._events) <= RESUME_AT and self._unread < PAUSE_BYTES:
+            self._resume()
         return event
 
     async def send(self, event: dict[str, Any]) -> None:
@@ -139,19 +141,25 @@ class WebSocketConnection:
 
         Progress in either direction counts as life: a slow but living reader is not cut.
         """
-        if not self._is_accepted or self._is_lost or self._is_paused:
+        if not self._is_accepted or self._is_lost:
             return
+        if self._is_paused and not self.outbox.is_writing:
+            return  # it may have answered: what it sends is not looked at now
         now = time.monotonic()
-        quiet = now - max(self._last_received, self.outbox.progress)
         if self._pinged_at is not None:
-            if min(quiet, now - self._pinged_at) > self._server.ping_timeout:
+            if now - max(self._pinged_at, self.outbox.progress) > self._server.ping_timeout:
                 self._transport.abortConnection()
-        elif quiet > self._server.ping_interval:
+        elif now - self._last_received > self._server.ping_interval:
             self._pinged_at = now
             self.outbox.put_urgent(build_frame(PING, b""))
 
     def handle_exception(self, error: BaseException) -> None:
-        """The application failed; daphne has logged it."""
+        """The application failed; daphne has logged it, and `_leave` told the peer."""
+
+    def _leave(self, task: "asyncio.Task[None]") -> None:
+        """The application is over, and nobody will answer: the peer is told, unless it knows."""
+        if self._is_lost or self._has_ended:
+            return
         if self._is_accepted:
             self.outbox.abort(CloseCode.INTERNAL_ERROR, "internal error")
         else:
@@ -176,6 +184,7 @@ class WebSocketConnection:
         self._response: Response | None = handshake.accept(upgrade)
         self._server.protocol_connected(self)
         if self._response.status_code != 101:
+            self._response.headers["Sec-WebSocket-Version"] = "13"  # RFC 6455, section 4.4
             self._write(self._response.serialize())
             self._transport.loseConnection()
             return
@@ -199,6 +208,7 @@ class WebSocketConnection:
         }
         self._push({"type": "websocket.connect"})
         task = self._loop.create_task(self._server.application(scope, self.receive, self.send))
+        task.add_done_callback(self._leave)
         self._server.connections[self]["application_instance"] = task
 
     def _accept(self, event: dict[str, Any]) -> None:
@@ -212,39 +222,50 @@ class WebSocketConnection:
         self._is_accepted = True
         self.outbox.put_urgent(response.serialize())
         early, self._early = self._early, b""
+        self._resume()
         if early:
             self.dataReceived(early)
 
     def _reject(self, status: int, text: str) -> None:
-        if not self._is_lost:
+        if self._response is not None and not self._is_lost:
+            self._response = None
             self._write(ServerProtocol().reject(status, text).serialize())
             self._transport.loseConnection()
+
+    # Reading
+
+    def _pause(self) -> None:
+        if not self._is_paused:
+            self._is_paused = True
+            self._transport.pauseProducing()
+
+    def _resume(self) -> None:
+        if self._is_paused and not self._is_lost:
+            self._is_paused = False
+            self._transport.resumeProducing()
 
     # Frames
 
     def _answer(self) -> None:
         """Write what the protocol wants to: pongs, a close, the end."""
+        ends = False
         for data in self._parser.protocol.data_to_send():
             if data:
                 self.outbox.put_urgent(data)
-            elif (closed := self._parser.close) is not None:
-                self._end(closed.code, closed.reason)
-                self.outbox.discard()
-                self._transport.loseConnection()
             else:
-                self._fail()
-        if self._parser.close is not None:
-            self._end(self._parser.close.code, self._parser.close.reason)
+                ends = True
+        if ends:
+            closed = self._parser.close
+            final = closed or self._parser.protocol.close_sent
+            self._end(*((final.code, final.reason) if final else (CloseCode.ABNORMAL,)))
+            self.outbox.end(self._transport.loseConnection if closed else self._fail)
+            self._start_close_timer()
 
     def _fail(self) -> None:
         # The peer broke the protocol and was told so. Closing at once, with bytes of its unread,
         # would reset the connection and take our close frame along.
-        sent = self._parser.protocol.close_sent
-        self._end(sent.code if sent else CloseCode.ABNORMAL, sent.reason if sent else "")
-        self.outbox.discard()
         if hasattr(self._transport, "loseWriteConnection"):
             self._transport.loseWriteConnection()
-        self._start_close_timer()
 
     def _send_close(self, code: int, reason: str) -> None:
         """Called by the outbox when everything before the close has been written."""
