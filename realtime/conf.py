@@ -111,8 +111,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     max_text_bytes: Positive = 64 * 1024
     # The longest publication: the sum of its chunks.
     max_binary_bytes: Positive = 16 * MIB
-    # The longest single binary message, in either direction; stock daphne allows 1 MiB.
-    max_frame_bytes: Positive = MIB
+    # The longest single binary message, in either direction. None: as long as a publication where
+    # this package writes the sockets itself (`serve`), 1 MiB elsewhere, which stock daphne allows.
+    max_frame_bytes: Positive | None = None
     # The longest array that a client may request, and the sum of those being made.
     max_request_bytes: Positive = 64 * MIB
     max_requests_bytes: Positive = 256 * MIB
@@ -139,6 +140,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     # How long a topic's group is kept after its last local subscriber.
     group_leave_delay: Annotated[float, Meta(ge=0)] = 30.0
 
+    # Sessions older than this are told to come back (1012); 0: never.
+    max_session_seconds: Annotated[float, Meta(ge=0)] = 0.0
+
     # Limits on clients; 0 lifts one. Messages are counted for each user, or else address.
     messages_per_second: AtLeastZero = 2000
     connections_per_user: AtLeastZero = 1000
@@ -150,9 +154,30 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     lease_seconds: Seconds = 15.0
     lease_renewal_seconds: Seconds = 5.0
 
+    @property
+    def frame_limit(self) -> int:
+        """The longest single binary message on this server, in bytes."""
+        if self.max_frame_bytes is not None:
+            return self.max_frame_bytes
+        return self.max_binary_bytes if _engine.is_own else MIB
+
     def get_namespace(self, name: str) -> Namespace | None:
         """The options of a namespace, or None where there is none of that name."""
         return self.namespaces.get(name)
+
+
+class _Engine:
+    """Whose WebSocket engine this process runs; set once, before anything is accepted."""
+
+    is_own = False
+
+
+_engine = _Engine()
+
+
+def use_own_engine() -> None:
+    """From now on this package writes the sockets of the process itself."""
+    _engine.is_own = True
 
 
 @lru_cache(maxsize=1)

@@ -129,5 +129,5 @@ def frame_binary(header: BinaryHeader, data: bytes) -> Frames:
 
 
 def _cut_chunks(size: int) -> list[slice]:
-    longest = get_settings().max_frame_bytes
+    longest = get_settings().frame_limit
     return [slice(start, start + longest) for start in range(0, max(size, 1), longest)]

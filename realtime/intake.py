@@ -34,6 +34,8 @@ PROCESSOR_FAILED = "the server failed to process this publication"
 
 # Room for the JSON around the data of a publication, also where a reply lists it.
 ENVELOPE_BYTES = 2048
+# JSON data is read and copied as text: longer data belongs into a binary topic.
+MAX_JSON_BYTES = 1024 * 1024
 
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,63}/[a-z0-9!#$&^_.+-]{1,63}", re.ASCII)
 
@@ -171,7 +173,7 @@ def _build_entry(format: str, data: bytes, user: Any, now: float) -> Entry:
     settings = get_settings()
     most = settings.max_binary_bytes
     if format == JSON:  # it leaves in one message, not in chunks
-        most = min(most, settings.max_frame_bytes - ENVELOPE_BYTES)
+        most = min(most, min(settings.frame_limit, MAX_JSON_BYTES) - ENVELOPE_BYTES)
     if len(data) > most:
         raise MessageTooBig(f"a publication is at most {most} bytes here, not {len(data)}")
     return Entry(format, data, user.get_username() if user is not None else None, int(now * 1e6))

@@ -7,13 +7,13 @@ the publisher never waits for a subscriber.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 from autobahn.exception import Disconnected, PayloadExceededError
 
 from realtime.core.close_codes import RESERVED_CODE_SHIFT, CloseCode
-from realtime.core.framing import BINARY, TEXT, build_frame
+from realtime.core.framing import BINARY, TEXT, build_message
 
 logger = logging.getLogger("realtime.outbox")
 
@@ -101,13 +101,7 @@ def _build_wires(events: Sequence[Event]) -> Sequence[bytes]:
     wires: list[bytes] = []
     run: list[bytes] = []
     run_size = 0
-    for event in events:
-        text = event.get("text")
-        frame = (
-            build_frame(TEXT, text.encode())
-            if text is not None
-            else build_frame(BINARY, event["bytes"])
-        )
+    for frame in _build_frames(events):
         if run and run_size + len(frame) > JOIN_LIMIT:
             wires.append(b"".join(run))
             run, run_size = [], 0
@@ -115,6 +109,15 @@ def _build_wires(events: Sequence[Event]) -> Sequence[bytes]:
         run_size += len(frame)
     wires.append(run[0] if len(run) == 1 else b"".join(run))
     return wires
+
+
+def _build_frames(events: Sequence[Event]) -> Iterator[bytes]:
+    for event in events:
+        text = event.get("text")
+        if text is not None:
+            yield from build_message(TEXT, text.encode())
+        else:
+            yield from build_message(BINARY, event["bytes"])
 
 
 class Outbox:

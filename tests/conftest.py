@@ -37,10 +37,13 @@ def project(make_project: Callable[..., Project]) -> Project:
     return make_project()
 
 
-@pytest.fixture(scope="session")
-def server(project: Project) -> Iterator[Server]:
-    """Stock daphne with the embedded default, shared: use topics of your own."""
-    server = start_server(project)
+@pytest.fixture(scope="session", params=["daphne", "serve"])
+def server(project: Project, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A shared server with the embedded default: use topics of your own.
+
+    What runs against it runs twice: on stock daphne, and on `manage.py serve`.
+    """
+    server = start_server(project, request.param)
     yield server
     server.stop()
 

@@ -82,6 +82,12 @@ class Server:
     port: int
     log: Path
     project: Project
+    kind: str = "daphne"
+
+    @property
+    def frame_limit(self) -> int:
+        """The longest single message by default, in bytes: stock daphne sends no longer one."""
+        return 16 * 1024 * 1024 if self.kind == "serve" else 1024 * 1024
 
     @property
     def http(self) -> str:
@@ -125,7 +131,7 @@ def start_server(
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    server = Server(process, port, log, project)
+    server = Server(process, port, log, project, kind)
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         if process.poll() is not None:

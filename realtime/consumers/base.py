@@ -7,7 +7,6 @@ add a task for each source and a hop to a thread for each message.
 import asyncio
 import logging
 import time
-from collections import deque
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +14,7 @@ from channels.consumer import AsyncConsumer
 
 from realtime.conf import Policy
 from realtime.consumers.handshake import Refusal, shake_hands
+from realtime.core.buckets import Tally
 from realtime.core.close_codes import CloseCode
 from realtime.core.errors import (
     MISTAKES,
@@ -28,7 +28,7 @@ from realtime.core.identity import Identity
 from realtime.core.messages import ErrorMessage, Ref, ServerMessage, encode_message
 from realtime.outbox import EXTENSION, Outbox, frame_text
 from realtime.runtime import get_server_runtime
-from realtime.sessions import Session
+from realtime.sessions import Session, pick_retry_after
 
 logger = logging.getLogger("realtime.sessions")
 
@@ -63,8 +63,9 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         self.loop = self.runtime.loop
         self._task = asyncio.current_task()
         self._expiry: asyncio.TimerHandle | None = None
-        self._mistakes = _Tally(MAX_MISTAKES)
-        self._rate_limited = _Tally(MAX_RATE_LIMITED)
+        self._age: asyncio.TimerHandle | None = None
+        self._mistakes = Tally(MAX_MISTAKES, seconds=MINUTE)
+        self._rate_limited = Tally(MAX_RATE_LIMITED, seconds=MINUTE)
         self._close_code: CloseCode | None = None
         self._is_counted = False
         self._has_begun = False
@@ -127,9 +128,11 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         """Answer with an error; too many of them end the session."""
         if self.has_envelope:
             self.send_message(ErrorMessage(ref=ref, code=error.code, detail=error.detail))
-        if error.code in MISTAKES and self._mistakes.overflows():
+        if error.code in MISTAKES and self._mistakes.overflows(time.monotonic()):
             self.close(CloseCode.BAD_REQUEST, "too many bad messages")
-        elif error.code is ErrorCode.RATE_LIMITED and self._rate_limited.overflows():
+        elif error.code is ErrorCode.RATE_LIMITED and self._rate_limited.overflows(
+            time.monotonic()
+        ):
             self.close(CloseCode.RATE_LIMITED, "too many messages")
 
     def close(self, code: CloseCode, reason: str = "") -> None:
@@ -201,6 +204,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         if not self.is_closing:
             self._has_begun = True
             self.session.began = time.time()
+            self._limit_age()
             self.runtime.recorder.note(self.session)
             logger.info("session opened", extra=self._describe())
         bucket = self.runtime.limits.find_bucket(self.session) if self._has_begun else None
@@ -227,13 +231,21 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
                 await self.handle_text(text)
         elif data is not None:
             self.session.bytes_in += len(data)
-            if len(data) > self.settings.max_frame_bytes:
+            if len(data) > self.settings.frame_limit:
                 self.close(CloseCode.MESSAGE_TOO_BIG, "binary message too long")
             else:
                 await self.handle_bytes(data)
 
+    def _limit_age(self) -> None:
+        if self.settings.max_session_seconds:
+            self._age = self.loop.call_later(
+                self.settings.max_session_seconds,
+                lambda: self.close(CloseCode.SERVICE_RESTART, pick_retry_after()),
+            )
+
     def _end_slow(self) -> None:
         if self._close_code is None:
+            logger.warning("a session is too slow", extra=self._describe())
             self._close_code = CloseCode.SLOW_CONSUMER
             self.outbox.abort(CloseCode.SLOW_CONSUMER, "slow consumer")
             self.release()
@@ -245,8 +257,9 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
     def _end(self) -> None:
         self.release()
         self.outbox.discard()
-        if self._expiry is not None:
-            self._expiry.cancel()
+        for timer in (self._expiry, self._age):
+            if timer is not None:
+                timer.cancel()
         self.runtime.sessions.remove(self.session)
         if self._is_counted:
             self.runtime.limits.close(self.session)
@@ -277,25 +290,6 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
             "user": session.username,
             "address": session.address,
         }
-
-
-class _Tally:
-    """Counts events of the last minute; an idle session's is empty, and small."""
-
-    __slots__ = ("_most", "_times")
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._times: deque[float] | None = None
-
-    def overflows(self) -> bool:
-        """Note one more event now; whether more than `most` fell into the last minute."""
-        if self._times is None:
-            self._times = deque(maxlen=self._most)
-        now = time.monotonic()
-        overflows = len(self._times) == self._most and self._times[0] > now - MINUTE
-        self._times.append(now)
-        return overflows
 
 
 def _is_longer(text: str, limit: int) -> bool:

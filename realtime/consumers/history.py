@@ -34,7 +34,7 @@ async def read_history(
     if query.epoch not in (None, page.epoch):
         page = await history.read(topic, after=0, limit=query.limit)
     # The reply is one message, which no server sends above its limit.
-    room = min(REPLY_BYTES, get_settings().max_frame_bytes) - ENVELOPE_BYTES
+    room = min(REPLY_BYTES, get_settings().frame_limit) - ENVELOPE_BYTES
     epoch = page.epoch
     publications: list[Publication | BinaryHeader] = []
     while page.bodies and page.epoch == epoch:

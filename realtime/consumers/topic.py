@@ -265,7 +265,7 @@ class TopicConsumer(SessionConsumer):
                 limits=Limits(
                     max_text_bytes=self.settings.max_text_bytes,
                     max_binary_bytes=self.settings.max_binary_bytes,
-                    max_frame_bytes=self.settings.max_frame_bytes,
+                    max_frame_bytes=self.settings.frame_limit,
                 ),
             )
         )

@@ -1,4 +1,6 @@
-"""Token buckets: how many events a second, with how many at once."""
+"""How often something may happen: token buckets, and tallies of the last while."""
+
+from collections import deque
 
 
 class TokenBucket:
@@ -28,3 +30,22 @@ class TokenBucket:
     def _refill(self, now: float) -> None:
         self._left = min(self._burst, self._left + (now - self._updated) * self._rate)
         self._updated = now
+
+
+class Tally:
+    """Counts the events of the last `seconds`; small as long as there are none."""
+
+    __slots__ = ("_most", "_seconds", "_times")
+
+    def __init__(self, most: int, *, seconds: float) -> None:
+        self._most = most
+        self._seconds = seconds
+        self._times: deque[float] | None = None
+
+    def overflows(self, now: float) -> bool:
+        """Note one more event; whether there were more than `most` in the last `seconds`."""
+        if self._times is None:
+            self._times = deque(maxlen=self._most)
+        overflows = len(self._times) == self._most and self._times[0] > now - self._seconds
+        self._times.append(now)
+        return overflows

@@ -39,6 +39,8 @@ nothing else. How it gets in, and why each piece exists:
     the outbox through `scope["extensions"]`; a publication's frames are encoded once and the same
     bytes object goes to every socket. TLS goes through the transport in the same way.
 
+`dead_sockets.py`, what uvloop stops watching before Twisted has heard that the peer is gone.
+
 `drain.py`, the orderly end. `processes.py` and its neighbours, several processes on one socket.
 
 What it leaves out: compression (deflate gains little on numbers and costs much), and HTTP/2

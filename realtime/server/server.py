@@ -9,6 +9,7 @@ from daphne.server import Server as DaphneServer
 from twisted.internet import defer
 
 from realtime.runtime import get_server_runtime
+from realtime.server.dead_sockets import watch_dead_sockets
 from realtime.server.drain import drain
 from realtime.server.upgrade import install_engine
 
@@ -39,6 +40,7 @@ class Server(DaphneServer):  # type: ignore[misc]
         # Daphne calls this when it has its factories and listens; its loop does not run yet.
         install_engine(self)
         loop = asyncio.get_event_loop()
+        watch_dead_sockets(loop)
         self._starting = loop.create_task(self._start_runtime())
 
     async def _start_runtime(self) -> None:

@@ -7,7 +7,7 @@ between two frames of a long item.
 """
 
 import asyncio
-import ssl
+import socket
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +22,9 @@ from realtime.outbox import ABORT_DELAY, Frames
 
 # How much the transport is given at a time, in bytes.
 PIECE = 128 * 1024
+# How much the kernel may hold that it has not sent yet, in bytes; it would take megabytes.
+UNSENT = 128 * 1024
+_NOT_SENT = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # Linux, macOS
 # How many bytes of control frames may wait for a frame to end.
 MAX_URGENT = 4096
 
@@ -48,6 +51,9 @@ class SocketOutbox:
         # TLS and wrapped transports encrypt or count what is written: no short cut there.
         is_plain = isinstance(transport, tcp.Connection) and not transport.TLS
         self._socket = transport.socket if is_plain else None
+        if _NOT_SENT is not None and transport.socket.family != socket.AF_UNIX:
+            # What is not sent yet stays here, where pings can go before it and it can be counted.
+            transport.socket.setsockopt(socket.IPPROTO_TCP, _NOT_SENT, UNSENT)
         self._queue: deque[Frames] = deque()
         self._waiting = 0  # the bytes in the queue, behind the item being written
         self._item: deque[bytes] = deque()  # what is left of that item
@@ -208,8 +214,10 @@ class SocketOutbox:
             sent: int = self._socket.send(data)
         except (BlockingIOError, InterruptedError):
             return 0
-        except (OSError, ssl.SSLError):
-            return 0  # the transport meets the same error and reports the loss
+        except OSError:
+            self.lose()
+            self._transport.abortConnection()
+            return len(data)
         return sent
 
     def _start_writing(self) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from daphne.http_protocol import WebRequest
 
-from realtime.conf import get_settings
+from realtime.conf import get_settings, use_own_engine
 from realtime.server.channel import Channel
 from realtime.server.websocket import WebSocketConnection
 
@@ -35,12 +35,13 @@ class ConnectionFactory:
         return WebSocketConnection(
             self._server,
             self.request,
-            max_size=max(settings.max_text_bytes, settings.max_frame_bytes),
+            max_size=max(settings.max_text_bytes, settings.frame_limit),
         )
 
 
 def install_engine(server: Any) -> None:
     """Replace daphne's WebSocket engine; call it when the factories exist."""
+    use_own_engine()
     server.ws_factory = ConnectionFactory(server)
     factory = server.http_factory
     # A WebSocket begins as HTTP/1.1; a plain channel, without HTTP/2 to switch to, can be ours.

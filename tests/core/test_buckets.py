@@ -2,7 +2,7 @@
 
 import pytest
 
-from realtime.core.buckets import TokenBucket
+from realtime.core.buckets import Tally, TokenBucket
 
 
 def take_all(bucket: TokenBucket, now: float) -> int:
@@ -43,3 +43,12 @@ def test_the_wait_is_the_time_until_one_can_be_taken() -> None:
     assert bucket.find_wait(0.125) == pytest.approx(0.125)
     assert bucket.find_wait(0.25) == 0
     assert bucket.take(0.25)
+
+
+def test_a_tally_overflows_with_one_more_than_its_most_in_the_time() -> None:
+    tally = Tally(3, seconds=60)
+    assert [tally.overflows(now) for now in (0, 1, 2)] == [False] * 3
+    assert tally.overflows(59)
+    assert not tally.overflows(62)  # of those at 1, 2, 59 and 62, the first is too old
+    assert tally.overflows(63) is False
+    assert tally.overflows(64)

@@ -111,19 +111,35 @@ class RawClient(RawSocket):
         self, port: int, path: str = "/ws/echo/", *headers: str, early: bytes = b"", **options: Any
     ) -> None:
         super().__init__(port, **options)
+        self._opcode = CONT
+        self._parts: list[bytes] = []
         self.send(build_request(path, *headers) + early)
         status, self.headers = self.read_head()
         assert status == 101, status
 
     def read_frame(self) -> tuple[int, bytes]:
-        """The opcode and payload of the next frame, which has to be final and unmasked."""
+        """The opcode and payload of the next message, put together, or control frame."""
+        while True:
+            opcode, is_final, payload = self._read_one()
+            if opcode >= CLOSE:
+                assert is_final
+                return opcode, payload
+            assert (opcode == CONT) == bool(self._parts)
+            self._opcode = opcode or self._opcode
+            self._parts.append(payload)
+            if is_final:
+                payload = b"".join(self._parts)
+                self._parts.clear()
+                return self._opcode, payload
+
+    def _read_one(self) -> tuple[int, bool, bytes]:
         head, size = self.read(2)
-        assert head & 0xF0 == 0x80, hex(head)
+        assert head & 0x70 == 0, hex(head)
         if size == 126:
             (size,) = struct.unpack("!H", self.read(2))
         elif size == 127:
             (size,) = struct.unpack("!Q", self.read(8))
-        return head & 0x0F, self.read(size)
+        return head & 0x0F, head > 0x7F, self.read(size)
 
     def read_until(self, opcode: int) -> bytes:
         """The payload of the next frame with this opcode; others are passed over."""

@@ -33,8 +33,8 @@ class Command(BaseCommand):
             sys.exit(error.returncode)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Serve with the options given to `call_command("serve", "--port", "8001")`."""
-        self.serve(list(args))
+        """Serve with the defaults, for `call_command("serve")`."""
+        self.serve([])
 
     def serve(self, arguments: list[str]) -> None:
         """Serve until a signal comes."""

@@ -1,0 +1,154 @@
+"""Many sessions at once on `manage.py serve`: the end of all of them, and those that do not read."""
+
+import asyncio
+import json
+import signal
+import socket
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import psutil
+from websockets.asyncio.client import connect
+
+from tests.clients import Client, open_client
+from tests.servers import Project, Server
+
+CROWD = 500
+SLEEPERS = 100
+MIB = 1024 * 1024
+
+
+def read_rows(server: Server) -> list[tuple[Any, ...]]:
+    """Close code and whether it is closed, of each session in the database."""
+    with sqlite3.connect(server.project.folder / "db.sqlite3") as database:
+        return database.execute(
+            "SELECT close_code, closed_at IS NOT NULL FROM realtime_session"
+        ).fetchall()
+
+
+async def test_sigterm_ends_five_hundred_sessions_under_load_by_name(
+    make_project: Callable[..., Project], launch: Callable[..., Server]
+) -> None:
+    server = launch(make_project(), "serve")
+    token = server.project.issue_token()
+    async with AsyncExitStack() as stack:
+        clients: list[Client] = []
+        for start in range(0, CROWD, 50):
+            opened = (
+                stack.enter_async_context(
+                    open_client(f"{server.ws}/ws/broadcast/crowd/", token, compression=None)
+                )
+                for _ in range(min(50, CROWD - start))
+            )
+            clients += await asyncio.gather(*opened)
+        await asyncio.gather(*(client.receive_type("subscribed") for client in clients))
+
+        async def publish_forever() -> None:
+            number = 0
+            while True:
+                await clients[0].send({"type": "publish", "data": {"n": number}})
+                number += 1
+                await asyncio.sleep(0.005)
+
+        publisher = asyncio.create_task(publish_forever())
+        await asyncio.sleep(0.5)
+        server.process.send_signal(signal.SIGTERM)
+        ends = await asyncio.gather(*(client.wait_closed() for client in clients))
+        publisher.cancel()
+        await asyncio.gather(publisher, return_exceptions=True)
+        reasons = [client.connection.close_reason or "" for client in clients]
+    assert Counter(code for code, _ in ends) == {1012: CROWD}
+    assert all(reason.startswith("retry_after=") for reason in reasons)
+    waits = [float(reason.removeprefix("retry_after=")) for reason in reasons]
+    assert max(waits) - min(waits) > 1  # they are asked to come back spread out
+    assert await asyncio.to_thread(server.stop) == 0
+    assert Counter(read_rows(server)) == {(1012, 1): CROWD}
+
+
+def open_sleeper(server: Server, token: str) -> socket.socket:
+    """A subscriber that reads its handshake and nothing after."""
+    sleeper = socket.socket()
+    sleeper.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sleeper.connect(("127.0.0.1", server.port))
+    sleeper.sendall(
+        b"GET /ws/broadcast/crowd/ HTTP/1.1\r\n"
+        b"Host: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+        b"Authorization: Bearer " + token.encode() + b"\r\n\r\n"
+    )
+    answer = b""
+    while b'"subscribed"' not in answer:
+        answer += sleeper.recv(4096)
+    return sleeper
+
+
+async def test_a_hundred_that_do_not_read_are_ended_and_the_others_get_everything(
+    make_project: Callable[..., Project], launch: Callable[..., Server]
+) -> None:
+    server = launch(make_project(REALTIME_MESSAGES_PER_SECOND="0"), "serve")
+    token = server.project.issue_token()
+    process = psutil.Process(server.process.pid)
+    url = f"{server.ws}/ws/broadcast/crowd/"
+    async with (
+        open_client(url, token, max_queue=None) as reader,
+        connect(
+            f"{url}?subscribe=0", additional_headers={"Authorization": f"Bearer {token}"}
+        ) as writer,
+    ):
+        await reader.receive_type("subscribed")
+        sleepers = [await asyncio.to_thread(open_sleeper, server, token) for _ in range(SLEEPERS)]
+        before = process.memory_info().rss
+        began = time.monotonic()
+        message = json.dumps({"type": "publish", "data": "x" * 4096})
+        count = 6 * MIB // 4096
+
+        async def publish() -> None:
+            for _ in range(count):
+                await writer.send(message)
+
+        async def read() -> list[int]:
+            return [(await reader.receive_type("publication"))["offset"] for _ in range(count)]
+
+        _, offsets = await asyncio.gather(publish(), read())
+        assert offsets == list(range(1, count + 1))
+        while server.read_log().count("a session is too slow") < SLEEPERS:
+            assert time.monotonic() - began < 20, "the sleepers were not dealt with"
+            await asyncio.sleep(0.1)
+        grown = process.memory_info().rss - before
+        assert grown < SLEEPERS * 1.25 * MIB
+        for sleeper in sleepers:
+            sleeper.close()
+        while Counter(read_rows(server))[4000, 1] < SLEEPERS:
+            assert time.monotonic() - began < 30, Counter(read_rows(server))
+            await asyncio.sleep(0.1)
+    print(f"{SLEEPERS} sleepers, memory grew by {grown / MIB:.1f} MiB")
+
+
+async def test_a_session_that_is_too_old_is_asked_to_come_back(
+    make_project: Callable[..., Project], launch: Callable[..., Server]
+) -> None:
+    server = launch(make_project(REALTIME_MAX_SESSION_SECONDS="0.5"), "serve")
+    token = server.project.issue_token()
+    async with open_client(f"{server.ws}/ws/broadcast/old/", token) as client:
+        code, _ = await client.wait_closed()
+        assert code == 1012
+        assert (client.connection.close_reason or "").startswith("retry_after=")
+
+
+async def test_more_connections_than_a_process_takes_are_told_to_try_again(
+    make_project: Callable[..., Project], launch: Callable[..., Server]
+) -> None:
+    server = launch(make_project(REALTIME_CONNECTIONS_PER_PROCESS="2"), "serve")
+    token = server.project.issue_token()
+    url = f"{server.ws}/ws/broadcast/full/"
+    async with open_client(url, token) as one, open_client(url, token) as two:
+        await one.receive_type("subscribed")
+        await two.receive_type("subscribed")
+        async with open_client(url, token) as three:
+            assert (await three.wait_closed())[0] == 1013
+    async with open_client(url, token) as again:
+        await again.receive_type("subscribed")

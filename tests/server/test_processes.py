@@ -1,0 +1,387 @@
+"""`manage.py serve --processes N`: real processes on one socket, with a real Redis."""
+
+import asyncio
+import contextlib
+import itertools
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from realtime.server.processes import Supervisor
+from tests.clients import Client, open_client
+from tests.server.work import FILE
+from tests.servers import ROOT, Project, RedisServer, Server, start_server
+
+WORK = ("--background", "tests.server.work.note_process")
+TIMEOUT = 15.0
+
+
+@pytest.fixture(scope="module")
+def shared(
+    make_project: Callable[..., Project], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Project]:
+    """A project with a Redis, for all tests of this module."""
+    redis = RedisServer(tmp_path_factory.mktemp("redis"))
+    redis.start()
+    yield make_project(REDIS_URL=redis.url)
+    redis.kill()
+
+
+@pytest.fixture(scope="module")
+def user_token(shared: Project) -> str:
+    return shared.issue_token("anna", "--lifetime", "3600")
+
+
+@pytest.fixture(scope="module")
+def three(shared: Project) -> Iterator[Server]:
+    """Three processes, one of them with background work; each test leaves three behind."""
+    server = start_server(shared, "serve", "--processes", "3", *WORK)
+    wait_until(lambda: serving(server) == 3, "not all processes serve")
+    yield server
+    pids = children(server)
+    assert server.stop() == 0
+    assert not any(map(is_alive, pids))
+
+
+@pytest.fixture
+def start(shared: Project) -> Iterator[Callable[..., Server]]:
+    """Starts two processes, for a test that ends them."""
+    servers: list[Server] = []
+
+    def start_two(*options: str) -> Server:
+        servers.append(start_server(shared, "serve", "--processes", "2", *options))
+        wait_until(lambda: serving(servers[-1]) == 2, "not all processes serve")
+        return servers[-1]
+
+    yield start_two
+    for server in servers:
+        server.stop(kill=True)
+
+
+def children(server: Server) -> set[int]:
+    """The ids of the processes that a parent has."""
+    return {child.pid for child in psutil.Process(server.process.pid).children(recursive=True)}
+
+
+def serving(server: Server) -> int:
+    """How many of them serve, by the log."""
+    told = re.findall(r"process serves number=\d+ child=(\d+)", server.read_log())
+    return len(children(server) & {int(pid) for pid in told})
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def read_work(server: Server) -> list[str]:
+    """What the background work of a server wrote down."""
+    return (server.project.folder / FILE).read_text().splitlines()
+
+
+def wait_until(is_so: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while not is_so():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+async def become(is_so: Callable[[], bool], what: str) -> None:
+    """The same, beside connections that are to be read."""
+    await asyncio.to_thread(wait_until, is_so, what)
+
+
+@asynccontextmanager
+async def connected(
+    server: Server, token: str, topic: str, count: int
+) -> AsyncIterator[list[tuple[str, Client]]]:
+    """Sessions on a topic, each with the id of its instance."""
+    async with AsyncExitStack() as stack:
+        sessions = []
+        for _ in range(count):
+            client = await stack.enter_async_context(
+                open_client(f"{server.ws}/ws/broadcast/{topic}/", token)
+            )
+            instance = (await client.receive_type("hello"))["instance"]
+            await client.receive_type("subscribed")
+            sessions.append((instance, client))
+        yield sessions
+
+
+async def test_connections_are_spread_over_all_processes(three: Server, user_token: str) -> None:
+    async with connected(three, user_token, "spread", 60) as sessions:
+        counts = Counter(instance for instance, _ in sessions)
+    assert len(counts) == 3
+    assert min(counts.values()) >= 3
+
+
+async def test_a_broadcast_reaches_the_sessions_of_every_process(
+    three: Server, user_token: str
+) -> None:
+    async with connected(three, user_token, "across", 30) as sessions:
+        assert len({instance for instance, _ in sessions}) == 3
+        for number in range(20):
+            await sessions[number % 30][1].send({"n": number})
+        for _, client in sessions:
+            received = [await client.receive_type("publication") for _ in range(20)]
+            assert [message["offset"] for message in received] == list(range(1, 21))
+            assert {message["data"]["n"] for message in received} == set(range(20))
+
+
+async def test_a_killed_process_comes_back_and_the_others_never_notice(
+    three: Server, user_token: str
+) -> None:
+    before = children(three)
+    worker = int(read_work(three)[-1].split()[1])
+    victim = min(before - {worker})
+    async with connected(three, user_token, "killed", 30) as sessions:
+        psutil.Process(victim).kill()
+        await become(
+            lambda: serving(three) == 3 and victim not in children(three), "it did not come back"
+        )
+        lost = {instance for instance, client in sessions if client.connection.close_code}
+        assert len(lost) == 1
+        others = [client for instance, client in sessions if instance not in lost]
+        await others[0].send({"text": "still here"})
+        for client in others:
+            assert (await client.receive())["offset"] == 1
+    assert before - children(three) == {victim}
+    assert "(SIGKILL); starting another in 0.5 s" in three.read_log()
+    assert read_work(three)[-1] == f"begin {worker}"
+
+
+async def test_background_work_is_done_by_one_process_and_goes_on_when_that_dies(
+    three: Server,
+) -> None:
+    before = read_work(three)
+    worker = int(before[-1].split()[1])
+    assert worker in children(three)
+    psutil.Process(worker).kill()
+    await become(lambda: len(read_work(three)) > len(before), "the work did not go on")
+    (added,) = read_work(three)[len(before) :]
+    word, pid = added.split()
+    assert word == "begin"
+    assert int(pid) in children(three) - {worker}
+    await become(lambda: serving(three) == 3, "it did not come back")
+
+
+async def test_sighup_replaces_every_process_and_connections_are_taken_throughout(
+    three: Server, user_token: str
+) -> None:
+    before, work = children(three), read_work(three)
+    answers = Counter[str]()
+
+    async def knock() -> None:
+        while True:
+            async with httpx.AsyncClient() as http:
+                answers[str((await http.get(f"{three.http}/livez")).status_code)] += 1
+            async with open_client(f"{three.ws}/ws/broadcast/knock/", user_token) as client:
+                try:
+                    answers[(await client.receive())["type"]] += 1
+                except ConnectionClosed as error:
+                    answers[str(error.rcvd and error.rcvd.code)] += 1
+            await asyncio.sleep(0.02)
+
+    async with connected(three, user_token, "rolled", 12) as sessions:
+        knocking = asyncio.create_task(knock())
+        three.process.send_signal(signal.SIGHUP)
+        await become(lambda: serving(three) == 3 and not before & children(three), "not replaced")
+        for _, client in sessions:
+            assert (await client.wait_closed())[0] == 1012
+        assert not knocking.done(), knocking.exception()
+        knocking.cancel()
+    # A session that came in the very moment is told when to come back.
+    assert set(answers) <= {"200", "hello", "1012"}
+    assert answers["hello"] > 10
+    # The work is never done by two at a time.
+    assert read_work(three)[len(work)] == work[-1].replace("begin", "end")
+    assert read_work(three)[len(work) + 1].startswith("begin ")
+    assert len(read_work(three)) == len(work) + 2
+
+
+async def test_sigterm_ends_every_process_in_good_order(
+    start: Callable[..., Server], user_token: str
+) -> None:
+    two = start()
+    pids = children(two)
+    async with connected(two, user_token, "ended", 10) as sessions:
+        # As a service manager does it: everyone gets the signal, and the parent passes it on.
+        for pid in (two.process.pid, *pids):
+            psutil.Process(pid).terminate()
+        for _, client in sessions:
+            assert (await client.wait_closed())[0] == 1012
+    assert two.process.wait(TIMEOUT) == 0
+    assert not any(map(is_alive, pids))
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", two.port)) != 0
+
+
+async def test_no_process_outlives_a_killed_parent(
+    start: Callable[..., Server], user_token: str
+) -> None:
+    two = start()
+    pids = children(two)
+    async with connected(two, user_token, "orphans", 10) as sessions:
+        two.process.kill()
+        for _, client in sessions:
+            assert (await client.wait_closed())[0] == 1012
+    await become(lambda: not any(map(is_alive, pids)), "processes are left")
+
+
+def test_ipv6_and_a_unix_socket_are_shared_too_with_a_long_backlog(
+    start: Callable[..., Server], tmp_path: Path
+) -> None:
+    path = tmp_path / "socket"
+    server = start("--bind", "::", "--unix-socket", str(path))
+    targets = ((socket.AF_INET6, ("::1", server.port)), (socket.AF_UNIX, str(path)))
+    # What one process does to its sockets at its end does not end the sharing.
+    first, second = children(server)
+    psutil.Process(first).terminate()
+    wait_until(lambda: not is_alive(first), "it did not end")
+    for family, address in targets:
+        with socket.socket(family) as client:
+            client.settimeout(TIMEOUT)
+            client.connect(address)  # type: ignore[arg-type]
+            client.sendall(b"GET /livez HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.0 200"), family
+    psutil.Process(second).suspend()  # nobody accepts now
+    with contextlib.ExitStack() as stack:
+        for family, address in 200 * targets:
+            client = stack.enter_context(socket.socket(family))
+            client.settimeout(0.5)
+            client.connect(address)  # type: ignore[arg-type]
+    psutil.Process(second).resume()
+    assert server.stop() == 0
+    assert not path.exists()
+
+
+def test_the_parent_gives_up_at_once_on_arguments_that_nobody_understands(shared: Project) -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "serve", "--port", "0", "--processes", "2", "--nonsense"],
+        cwd=ROOT,
+        env=shared.full_environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert done.stdout.count("unrecognized arguments: --nonsense") == 1
+    assert "giving up" in done.stdout
+
+
+# The parent with small scripts in place of servers. Each begins by writing its process id.
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripts run, and write, in a folder of the test's own."""
+    monkeypatch.chdir(tmp_path)
+
+
+with_scripts = pytest.mark.usefixtures("own_folder")
+
+SCRIPT = """
+import os, signal, socket, sys, time
+parent = socket.socket(fileno=int(sys.argv[-1]))
+open("pids", "a").write(f"{os.getpid()}\\n")
+serve = lambda: parent.send(b"1")
+"""
+STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+
+
+@asynccontextmanager
+async def supervised(
+    script: str, *, drain_seconds: float = 20
+) -> AsyncIterator["asyncio.Task[int]"]:
+    """A parent of one such script; at the end it is told to end, and no process is left."""
+    command = [sys.executable, "-S", "-c", SCRIPT + script]
+    supervisor = Supervisor(command, [], count=1, background=[], drain_seconds=drain_seconds)
+    running = asyncio.create_task(supervisor.run())
+    await become(lambda: len(read_pids()) > 0, "no process")
+    yield running
+    if not running.done():
+        signal.raise_signal(signal.SIGTERM)
+    await running
+    assert not any(map(is_alive, read_pids()))
+
+
+def read_pids() -> list[int]:
+    """The processes that began so far."""
+    path = Path("pids")
+    return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+@with_scripts
+async def test_the_delay_before_a_restart_doubles() -> None:
+    times = []
+    async with supervised("serve()"):
+        for count in (1, 2, 3):
+            await become(lambda count=count: len(read_pids()) == count, "no restart")  # type: ignore[misc]
+            times.append(time.monotonic())
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    assert gaps == [pytest.approx(0.5, abs=0.4), pytest.approx(1, abs=0.4)]
+
+
+@with_scripts
+async def test_the_parent_gives_up_on_a_process_that_cannot_start(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with supervised("sys.exit(3)") as running:
+        assert await asyncio.wait_for(running, TIMEOUT) == 1
+    assert len(read_pids()) == 3
+    assert "giving up: process 0 failed to start (exit code 3), 3 in a row" in caplog.text
+
+
+@with_scripts
+async def test_a_second_signal_ends_all_at_once() -> None:
+    async with supervised(STUBBORN) as running:
+        await asyncio.sleep(0.2)
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.sleep(0.1)
+        assert all(map(is_alive, read_pids()))
+        signal.raise_signal(signal.SIGINT)
+        assert await asyncio.wait_for(running, 2) == 1
+
+
+@with_scripts
+async def test_a_process_that_does_not_drain_is_killed_in_the_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("realtime.server.processes.EXTRA_SECONDS", 0.1)
+    async with supervised(STUBBORN, drain_seconds=0.1) as running:
+        await asyncio.sleep(0.2)
+        signal.raise_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(running, 2) == 0
+    assert "did not end in time: killing it" in caplog.text
+
+
+@with_scripts
+async def test_a_replacement_that_does_not_serve_leaves_the_old_process_in_place(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with supervised(
+        "len(open('pids').readlines()) > 1 and sys.exit(3); serve(); time.sleep(60)"
+    ) as running:
+        await become(lambda: "process serves" in caplog.text, "does not serve")
+        signal.raise_signal(signal.SIGHUP)
+        await become(lambda: "keeping the old ones" in caplog.text, "not told")
+        first, second = read_pids()
+        assert is_alive(first)
+        assert not is_alive(second)
+        signal.raise_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(running, TIMEOUT) == 0

@@ -1,0 +1,303 @@
+"""Clients that do not read, do not answer, or send flat out: bounded, and at nobody's cost."""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from tests.server.raw import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    RawClient,
+    RawSocket,
+    build,
+    build_request,
+)
+from tests.servers import Server
+
+MIB = 1024 * 1024
+ARRAY = b'{"shape": [2000000], "dtype": "float64", "source": "zeros"}'  # 16 MB, in 16 frames
+SMALL = 16 * 1024  # a receive buffer, so that little is on its way
+
+
+def measure_memory(server: Server) -> float:
+    """The resident memory of the server's process, in MiB."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def count_files(server: Server) -> int:
+    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = 5.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that in time"
+        time.sleep(0.02)
+
+
+def read_json(client: RawClient) -> dict[str, Any]:
+    message: dict[str, Any] = json.loads(client.read_until(TEXT))
+    return message
+
+
+def subscribe(port: int, path: str, **options: Any) -> tuple[RawClient, dict[str, Any]]:
+    """A subscriber and its `subscribed` message."""
+    client = RawClient(port, path, **options)
+    assert read_json(client)["type"] == "hello"
+    message = read_json(client)
+    assert message["type"] == "subscribed"
+    return client, message
+
+
+def publish(client: RawClient, data: Any, ref: int | None = None) -> None:
+    message = {"type": "publish", "data": data, "ref": ref}
+    client.send(build(TEXT, json.dumps(message).encode()))
+
+
+# Pings
+
+
+def test_a_quiet_client_is_pinged_and_cut_only_if_it_is_dead(impatient: Server) -> None:
+    """Three clients at the same time: one answers, one does not, one reads slowly instead."""
+    with ThreadPoolExecutor() as pool:
+        answering = pool.submit(answer_pings, impatient.port)
+        silent = pool.submit(stay_silent, impatient.port)
+        slow = pool.submit(read_slowly, impatient.port)
+        assert answering.result() >= 2
+        assert 1 < silent.result() < 7
+        assert slow.result() == 16
+
+
+def answer_pings(port: int) -> int:
+    """Answer pings for a while; returns how many came."""
+    with RawClient(port, "/ws/open/pings/") as client:
+        count = 0
+        deadline = time.monotonic() + 7
+        while time.monotonic() < deadline:
+            client.send(build(PONG, client.read_until(PING)))
+            count += 1
+        client.send(build(CLOSE, b"\x03\xe8"))
+        assert client.read_close() == (1000, "")
+        return count
+
+
+def stay_silent(port: int) -> float:
+    """Answer no ping; returns after how many seconds the connection was cut."""
+    with RawClient(port, "/ws/open/pings/") as client:
+        began = time.monotonic()
+        client.read_until(PING)
+        try:
+            client.read_end()
+        except ConnectionError:
+            return time.monotonic() - began
+        raise AssertionError("the connection ended in order")
+
+
+def read_slowly(port: int) -> int:
+    """Read an array for seven seconds, answer nothing; returns how many chunks came."""
+    with RawClient(port, "/ws/tables/slow/?subscribe=0", receive_buffer=SMALL) as client:
+        client.send(build(TEXT, ARRAY))
+        began, chunks = time.monotonic(), 0
+        while chunks < 16:
+            chunks += client.read_frame()[0] == BINARY
+            if time.monotonic() < began + 7:
+                time.sleep(0.6)
+        return chunks
+
+
+# Clients that send flat out
+
+
+def test_a_flood_of_publishes_is_taken_in_order_and_within_bounds(engine: Server) -> None:
+    with RawClient(engine.port, "/ws/open/flood/?subscribe=0") as client:
+        before = peak = measure_memory(engine)
+        count, deadline = 0, time.monotonic() + 2
+        while time.monotonic() < deadline:
+            batch = []
+            for _ in range(500):
+                count += 1
+                batch.append(build(TEXT, b'{"n": %d, "pad": "%s"}' % (count, b"x" * 150)))
+            client.send(b"".join(batch))
+            peak = max(peak, measure_memory(engine))
+        publish(client, "last", ref=1)
+        assert read_json(client)["type"] == "hello"
+        ack = read_json(client)
+        assert (ack["type"], ack["offset"]) == ("ack", count + 1)
+        query = {"type": "history", "ref": 2, "after": count - 900, "limit": 900}
+        client.send(build(TEXT, json.dumps(query).encode()))
+        history = read_json(client)
+        numbers = [item["data"]["n"] for item in history["publications"]]
+        assert numbers == list(range(count - 899, count + 1))
+        assert peak - before < 30
+
+
+def test_others_are_served_while_one_floods(engine: Server) -> None:
+    stop = threading.Event()
+
+    def flood() -> None:
+        with RawClient(engine.port, "/ws/open/flood2/?subscribe=0") as client:
+            frames = build(TEXT, b'{"pad": "%s"}' % (b"x" * 150)) * 200
+            while not stop.is_set():
+                client.send(frames)
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    try:
+        with RawClient(engine.port) as client:
+            slowest = 0.0
+            for _ in range(100):
+                began = time.monotonic()
+                client.send(build(TEXT, b"hello"))
+                assert client.read_frame() == (TEXT, b"hello")
+                slowest = max(slowest, time.monotonic() - began)
+    finally:
+        stop.set()
+        thread.join()
+    assert slowest < 0.5
+
+
+def test_an_echo_that_is_not_read_is_not_read_from(engine: Server) -> None:
+    """Large messages, and many small ones: the sender is held up, nothing is lost."""
+    for size in (MIB, 100):
+        frame = build(BINARY, b"x" * size)
+        with RawClient(engine.port, receive_buffer=SMALL) as client:
+            before = measure_memory(engine)
+            client.socket.settimeout(0.5)
+            sent = 0
+            try:
+                while True:
+                    sent += client.socket.send(frame[sent % len(frame) :])
+                    assert sent < 200 * MIB
+            except TimeoutError:
+                pass
+            assert measure_memory(engine) - before < 10
+            client.socket.settimeout(10)
+            for _ in range(sent // len(frame)):
+                assert client.read_frame() == (BINARY, b"x" * size)
+
+
+def test_pings_without_end_whose_pongs_are_not_read_are_bounded(engine: Server) -> None:
+    with RawClient(engine.port, receive_buffer=SMALL) as client:
+        before = measure_memory(engine)
+        pings = build(PING, b"x" * 125) * 1000
+        for _ in range(200):  # 26 MB
+            client.send(pings)
+        assert measure_memory(engine) - before < 10
+
+
+# Subscribers that do not read
+
+
+def test_a_subscriber_that_stops_reading_is_closed_and_recovers(engine: Server) -> None:
+    text = "x" * 20_000
+    with ExitStack() as stack:
+        publisher = stack.enter_context(RawClient(engine.port, "/ws/open/stuck/?subscribe=0"))
+        reader, _ = subscribe(engine.port, "/ws/open/stuck/")
+        stack.enter_context(reader)
+        stuck = []
+        for _ in range(10):
+            client, start = subscribe(engine.port, "/ws/open/stuck/", receive_buffer=SMALL)
+            stuck.append(stack.enter_context(client))
+        before = measure_memory(engine)
+        slowest = 0.0
+        for number in range(1, 301):
+            began = time.monotonic()
+            publish(publisher, {"n": number, "text": text})
+            message = read_json(reader)
+            slowest = max(slowest, time.monotonic() - began)
+            assert message["data"]["n"] == message["offset"] == number
+        assert slowest < 0.5
+        # What the history keeps is here too: 6 MB.
+        assert measure_memory(engine) - before < 30
+
+        offsets = []
+        while (frame := stuck[0].read_frame())[0] != CLOSE:
+            offsets.append(json.loads(frame[1])["offset"])
+        assert frame[1][:2] == (4000).to_bytes(2)
+        assert offsets == list(range(1, len(offsets) + 1))
+        assert 0 < len(offsets) < 200
+        stuck[0].send(build(CLOSE, frame[1]))
+
+        path = f"/ws/open/stuck/?epoch={start['epoch']}&offset={offsets[-1]}"
+        again, start = subscribe(engine.port, path)
+        stack.enter_context(again)
+        assert start["recovered"] is True
+        missed = [read_json(again)["offset"] for _ in range(300 - len(offsets))]
+        assert missed == list(range(len(offsets) + 1, 301))
+
+
+def test_a_subscriber_that_never_reads_again_is_cut(engine: Server) -> None:
+    with ExitStack() as stack:
+        publisher = stack.enter_context(RawClient(engine.port, "/ws/open/gone/?subscribe=0"))
+        files = count_files(engine)
+        client, _ = subscribe(engine.port, "/ws/open/gone/", receive_buffer=SMALL)
+        stack.enter_context(client)
+        for _ in range(200):
+            publish(publisher, "x" * 20_000)
+        wait_until(lambda: count_files(engine) == files, timeout=10)
+
+
+def test_a_slow_subscriber_of_the_latest_gets_the_newest_and_what_it_missed_is_counted(
+    engine: Server,
+) -> None:
+    with ExitStack() as stack:
+        publisher = stack.enter_context(RawClient(engine.port, "/ws/newest/a/?subscribe=0"))
+        client, _ = subscribe(engine.port, "/ws/newest/a/", receive_buffer=SMALL)
+        stack.enter_context(client)
+        for number in range(1, 301):
+            publish(publisher, {"n": number, "text": "x" * 20_000})
+        publish(publisher, {"n": 301}, ref=1)
+        while read_json(publisher)["type"] != "ack":
+            pass
+        total, messages = 0, []
+        while total < 301:
+            messages.append(read_json(client))
+            total += 1 + messages[-1].get("skipped", 0)
+            assert messages[-1]["offset"] == total
+        assert messages[-1]["data"] == {"n": 301}
+        assert len(messages) < 200
+
+
+# Connections that end abruptly
+
+
+def test_connections_that_are_dropped_leave_nothing_behind(engine: Server) -> None:
+    def open_and_drop(count: int) -> None:
+        for number in range(count):
+            match number % 5:
+                case 0:  # in the middle of the handshake
+                    raw = RawSocket(engine.port)
+                    raw.send(build_request("/ws/echo/")[:50])
+                case 1:  # without a look at the answer
+                    raw = RawSocket(engine.port)
+                    raw.send(build_request("/ws/open/dropped/"))
+                case 2:  # in the middle of a frame
+                    raw = RawClient(engine.port)
+                    raw.send(build(BINARY, b"x" * 1000)[:500])
+                case 3:  # a subscriber
+                    raw, _ = subscribe(engine.port, "/ws/open/dropped/")
+                case _:  # something on its way
+                    raw = RawClient(engine.port)
+                    raw.send(build(BINARY, b"x" * 100_000))
+            raw.abort()
+
+    files = count_files(engine)
+    open_and_drop(50)
+    wait_until(lambda: count_files(engine) == files)
+    before = measure_memory(engine)
+    open_and_drop(500)
+    wait_until(lambda: count_files(engine) == files)
+    time.sleep(1.2)  # entries are swept each second
+    assert measure_memory(engine) - before < 10
