@@ -5,7 +5,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: run test check lock clean
+.PHONY: run test check bench lock clean
 
 run: .venv/run.done
 	@$(BIN)/python manage.py migrate --verbosity 0
@@ -22,6 +22,10 @@ check: .venv/dev.done
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
+
+# Compare with other servers in one run, about seven minutes: docs/performance.md says how.
+bench: .venv/bench.done
+	@$(BIN)/python -m benchmarks
 
 # Write the exact versions of everything that the ranges allow today.
 lock: .venv/dev.done
@@ -49,6 +53,10 @@ browser:
 .venv/dev.done: .venv/python.done requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ .venv/run.done
+
+.venv/bench.done: .venv/dev.done benchmarks/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	@touch $@
 
 clean:
 	rm -rf .venv var .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

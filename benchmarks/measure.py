@@ -44,10 +44,13 @@ def wait_until_quiet(pids: Sequence[int], *, timeout: float = 15.0) -> None:
     """Wait until processes use less than a twentieth of a core, but no longer than `timeout`."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        before = read_cpu(pids)
-        time.sleep(0.3)
-        if read_cpu(pids) - before < 0.015:
-            return
+        try:
+            before = read_cpu(pids)
+            time.sleep(0.3)
+            if read_cpu(pids) - before < 0.015:
+                return
+        except psutil.NoSuchProcess:
+            return  # ended: nothing is quieter
 
 
 def find_percentile(values: Sequence[float], percent: float) -> float:

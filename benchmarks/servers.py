@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from benchmarks.load.job import Job, Paths
+from benchmarks.measure import wait_until_quiet
 from benchmarks.processes import (
     BenchmarkError,
     Process,
@@ -49,12 +50,18 @@ OUR_ARRAY_PATHS = replace(
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: `pids` are measured, Redis apart."""
+    """A running server, and the Redis behind it, where there is one."""
 
     name: str
     process: Process
     redis: Process | None
     token: str | None
+
+    @property
+    def running(self) -> list[int]:
+        """The ids of its processes that have not ended."""
+        processes = [self.process, *([self.redis] if self.redis else [])]
+        return [process.pid for process in processes if process.is_running]
 
     def build_job(self, kind: str, *, arrays: bool = False, anonymous: bool = False) -> Job:
         """A job against this server, to be completed by `dataclasses.replace`."""
@@ -104,6 +111,7 @@ class Servers:
             raise BenchmarkError(missing)
         server = STARTERS[name](self, name)
         server.process.wait_until_open()
+        wait_until_quiet(server.running)
         return server
 
     def stop(self, server: Server) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import psutil
 
 from benchmarks.load import arrays, echo, fan_out, idle
 from benchmarks.load.job import Job
@@ -24,7 +25,7 @@ def main() -> int:
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     try:
         results = KINDS[job.kind](job)
-    except (LoadError, ConnectionError) as error:
+    except (LoadError, ConnectionError, psutil.Error) as error:
         sys.stderr.write(f"{error or type(error).__name__}\n")
         return 1
     sys.stdout.buffer.write(msgspec.json.encode(results))

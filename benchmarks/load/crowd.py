@@ -17,8 +17,6 @@ from benchmarks.load.job import Job
 from benchmarks.load.wire import TEXT, LoadError, build_frame, close_all, read_frame
 
 PAYLOAD_BYTES = 100
-# Servers that send no greeting have answered the handshake before they know of a subscriber.
-SETTLE_SECONDS = 0.5
 BUFFER_BYTES = 256 * 1024
 
 Deliver = Callable[[int, int, float], None]
@@ -47,7 +45,8 @@ class Crowd:
             [job.paths.publish.format(name=name)],
             greetings=job.paths.publisher_greetings,
         ).sockets[0]
-        time.sleep(SETTLE_SECONDS)
+        # A server without a greeting has answered before it knows of a subscriber.
+        time.sleep(job.settle)
         self.counts = [0] * job.connections
         self.level = 0
         self.ends: list[int] = []

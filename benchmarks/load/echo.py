@@ -12,9 +12,7 @@ from benchmarks.load.wire import TEXT, LoadError, build_frame, close_all
 
 def run(job: Job) -> list[dict[str, Any]]:
     """Messages a second and their cost; each answer is compared with what was sent."""
-    sockets = open_connections(
-        job.target, [job.paths.echo] * job.connections, greetings=0
-    ).sockets
+    sockets = open_connections(job.target, [job.paths.echo] * job.connections, greetings=0).sockets
     message = build_frame(TEXT, build_payload(0))
     answer = bytes((message[0], message[1] & 0x7F)) + build_payload(0)
     by_fd = {sock.fileno(): sock for sock in sockets}

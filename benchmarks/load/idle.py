@@ -32,7 +32,7 @@ def run(job: Job) -> list[dict[str, Any]]:
         opened = open_connections(job.target, list_paths(job.connections), greetings=greetings)
         usage = watch.read()
         sockets += opened.sockets
-        time.sleep(1)
+        time.sleep(2 * job.settle)  # so that what opening began has begun
         wait_until_quiet(job.server)
         count = job.connections
         result = {

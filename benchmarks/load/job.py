@@ -30,6 +30,7 @@ class Job:
     connections: int = 200
     in_flight: list[int] = field(default_factory=list)
     rate: float = 0.0  # publications a second
+    settle: float = 0.5  # before the first publication
     warmup: float = 0.5
     seconds: float = 3.0
     topics: int = 1

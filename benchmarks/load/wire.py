@@ -9,7 +9,6 @@ from dataclasses import dataclass
 TEXT = 0x1
 BINARY = 0x2
 CLOSE = 0x8
-PING = 0x9
 
 _FIN = 0x80
 _MASKED = 0x80

@@ -1,6 +1,6 @@
 """The consumers of the Channels tutorial, for stock daphne with the pubsub layer over Redis.
 
-    REDIS_URL=redis://… daphne benchmarks.peers.channels_idiomatic:application
+REDIS_URL=redis://… daphne benchmarks.peers.channels_idiomatic:application
 """
 
 import json
@@ -29,7 +29,7 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.urls import path  # noqa: E402
 
 
-class ChatConsumer(AsyncWebsocketConsumer):
+class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     """As in the tutorial: everyone in the group gets what anyone says."""
 
     async def connect(self) -> None:
@@ -58,7 +58,7 @@ class PublishConsumer(ChatConsumer):
         await self.accept()
 
 
-class EchoConsumer(AsyncWebsocketConsumer):
+class EchoConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     """Every message back."""
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:

@@ -58,7 +58,8 @@ async def serve(port: int) -> None:
     topics: Topics = defaultdict(set)
 
     def find_listener(request: WSUpgradeRequest) -> WSListener:
-        _, kind, name, *_ = request.path.decode().strip("/").split("/") + [""]
+        parts = request.path.decode().strip("/").split("/")
+        kind, name = parts[1], parts[-1]
         if kind == "echo":
             return Echo()
         return (Subscriber if kind == "broadcast" else Publisher)(topics[name])

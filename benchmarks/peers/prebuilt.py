@@ -27,12 +27,14 @@ class Connection:
         self._waiting = b""
         request = b""
         while not request.endswith(b"\r\n\r\n"):
-            request += sock.recv(4096)
+            data = sock.recv(4096)
+            if not data:
+                raise ConnectionError("nobody asked for anything")
+            request += data
         key = re.search(rb"Sec-WebSocket-Key: (\S+)", request)
         assert key is not None
         sock.sendall(ANSWER.format(accept_key(key[1].decode())).encode())
         self.is_subscriber = b"/broadcast/" in request
-        self.is_echo = b"/echo/" in request
 
     def read_frames(self) -> bytes | None:
         """What came, as frames of a server; None at the end of the connection.
@@ -68,7 +70,10 @@ def serve(port: int) -> None:
     while True:
         for key, _ in selector.select():
             if key.data is None:
-                connection = Connection(listener.accept()[0])
+                try:
+                    connection = Connection(listener.accept()[0])
+                except ConnectionError:
+                    continue  # somebody only looked whether the port is open
                 selector.register(connection.socket, selectors.EVENT_READ, connection)
                 if connection.is_subscriber:
                     subscribers[connection.socket.fileno()] = connection.socket
@@ -79,8 +84,6 @@ def serve(port: int) -> None:
                 selector.unregister(key.fd)
                 subscribers.pop(key.fd, None)
                 connection.socket.close()
-            elif connection.is_echo:
-                connection.socket.send(frames)
             elif frames:
                 for sock in subscribers.values():
                     sock.send(frames)

@@ -21,7 +21,8 @@ async def _serve(port: int, send_to_all: SendToAll) -> None:
 
     async def handle(connection: ServerConnection) -> None:
         assert connection.request is not None
-        _, kind, name, *_ = connection.request.path.strip("/").split("/") + [""]
+        parts = connection.request.path.strip("/").split("/")
+        kind, name = parts[1], parts[-1]
         if kind == "echo":
             async for message in connection:
                 await connection.send(message)
@@ -36,6 +37,13 @@ async def _serve(port: int, send_to_all: SendToAll) -> None:
             subscribers.discard(connection)
 
     # No compression, no limit, and no pings within a measurement.
-    options = {"compression": None, "max_size": None, "ping_interval": 600}
-    async with serve(handle, "127.0.0.1", port, backlog=4096, **options):
+    async with serve(
+        handle,
+        "127.0.0.1",
+        port,
+        compression=None,
+        max_size=None,
+        ping_interval=600,
+        backlog=4096,
+    ):
         await asyncio.get_running_loop().create_future()

@@ -25,6 +25,7 @@ _LOGGER.setLevel(logging.WARNING)
 
 _FIN_TEXT = 0x81
 _FIN_BINARY = 0x82
+_FIN_PONG = 0x8A
 _MASKED = 0x80
 # The beginning of a frame up to this size is kept here until the rest has come; in bytes.
 _MAX_KEPT = 4096
@@ -33,27 +34,38 @@ _MAX_KEPT = 4096
 class MessageParser:
     """Turns data into messages; everything else that the protocol needs it does by itself.
 
-    `protocol` is the library's state machine: its `data_to_send()` has answers (pongs, close)
-    to be written after each `feed()`. `max_size` bounds one message, in bytes.
+    `take_answers()` has what is to be written after each `feed()`: pongs, a close. `max_size`
+    bounds one message, in bytes.
     """
 
     def __init__(self, *, max_size: int) -> None:
-        self.protocol = _Protocol(max_size=max_size)
+        self._protocol: _Protocol | None = None
         self._max_size = max_size
         self._kept = b""  # the beginning of a small frame
 
     @property
+    def protocol(self) -> "_Protocol":
+        """The library's state machine; made when first needed, which for most is at the end."""
+        if self._protocol is None:
+            self._protocol = _Protocol(max_size=self._max_size)
+        return self._protocol
+
+    @property
     def close(self) -> Close | None:
         """What the peer closed with, once it has."""
-        return self.protocol.close_rcvd
+        return None if self._protocol is None else self._protocol.close_rcvd
+
+    def take_answers(self) -> list[bytes]:
+        """What the protocol wants to be written; empty bytes for the end of the stream."""
+        return [] if self._protocol is None else self._protocol.data_to_send()
 
     def feed(self, data: bytes) -> list[Message]:
         """The messages that `data` completes; none after a fault or a close."""
-        protocol = self.protocol
+        protocol = self._protocol
         messages: list[Message] = []
         if self._kept:
             data, self._kept = self._kept + data, b""
-        if protocol.is_between_messages and protocol.state is OPEN:
+        if protocol is None or (protocol.is_between_messages and protocol.state is OPEN):
             position = self._take_small_frames(data, messages)
             if position:
                 data = data[position:]
@@ -61,31 +73,39 @@ class MessageParser:
                 self._kept = data
                 return messages
         if data:
-            messages += protocol.take(data)
+            messages += self.protocol.take(data)
         return messages
+
+    def release(self) -> None:
+        """The connection is gone: let go of an unfinished message."""
+        self._kept = b""
+        if self._protocol is not None:
+            self._protocol.release()
 
     def _take_small_frames(self, data: bytes, messages: list[Message]) -> int:
         """Take whole small frames from the beginning; returns where the rest begins."""
         position, end = 0, len(data)
         while end - position >= 6:
             head = data[position]
-            if head != _FIN_TEXT and head != _FIN_BINARY:
+            if head != _FIN_TEXT and head != _FIN_BINARY and head != _FIN_PONG:
                 break
             size = data[position + 1] - _MASKED
             start = position + 6
-            if size == 126:
+            if size == 126 and head != _FIN_PONG:
                 start = position + 8
                 if end < start:
                     break
                 size = (data[position + 2] << 8) | data[position + 3]
                 if size < 126:
                     break  # not the shortest form: the library's to judge
-            if size < 0 or (size == 127 and start == position + 6) or size > self._max_size:
+            if size < 0 or (size >= 126 and start == position + 6) or size > self._max_size:
                 break
             if end - start < size:
                 break
             payload = apply_mask(data[start : start + size], data[start - 4 : start])
-            if head == _FIN_TEXT:
+            if head == _FIN_PONG:
+                pass  # that it came is all it says
+            elif head == _FIN_TEXT:
                 try:
                     messages.append(payload.decode())
                 except UnicodeDecodeError:
@@ -137,6 +157,12 @@ class _Protocol(ServerProtocol):
         self.receive_data(data)
         messages, self._messages = self._messages, []
         return messages
+
+    def release(self) -> None:
+        """Free what was kept: the garbage collector would come for it much later."""
+        self.parser.close()  # its frame and this object refer to each other
+        self.reader.discard()
+        self._fragments = None
 
     def recv_frame(self, frame: Frame) -> None:
         """Called by the library for each frame; what it raises fails the connection."""

@@ -9,7 +9,7 @@ between two frames of a long item.
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,11 @@ UNSENT = 128 * 1024
 _NOT_SENT = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # Linux, macOS
 # How many bytes of control frames may wait for a frame to end.
 MAX_URGENT = 4096
+
+
+# An empty deque takes 760 bytes: outboxes in which nothing waits share these, which stay empty.
+_NO_FRAMES: deque[Frames] = deque(maxlen=0)
+_NO_WIRES: deque[bytes] = deque(maxlen=0)
 
 
 def _do_nothing() -> None:
@@ -54,9 +59,9 @@ class SocketOutbox:
         if _NOT_SENT is not None and transport.socket.family != socket.AF_UNIX:
             # What is not sent yet stays here, where pings can go before it and it can be counted.
             transport.socket.setsockopt(socket.IPPROTO_TCP, _NOT_SENT, UNSENT)
-        self._queue: deque[Frames] = deque()
+        self._queue = _NO_FRAMES
         self._waiting = 0  # the bytes in the queue, behind the item being written
-        self._item: deque[bytes] = deque()  # what is left of that item
+        self._item = _NO_WIRES  # what is left of that item
         self._piece: memoryview = memoryview(b"")  # what is left of the frames begun
         self._urgent = b""  # control frames, which go before what waits
         self._is_writing = False  # whether the transport pulls
@@ -111,8 +116,7 @@ class SocketOutbox:
         if sent == len(wires[0]) and len(wires) == 1:
             return
         self._piece = memoryview(wires[0])[sent:]
-        self._item.extend(wires[1:])
-        self._start_writing()
+        self._start_writing(wires[1:])
 
     def put_urgent(self, frame: bytes) -> None:
         """Write a control frame before what waits."""
@@ -195,6 +199,7 @@ class SocketOutbox:
             self.resumeProducing()
         else:
             self._is_writing = False
+            self._queue, self._item = _NO_FRAMES, _NO_WIRES
             self._transport.unregisterProducer()
             self._release_drained()
             if self._last is not None:
@@ -220,8 +225,9 @@ class SocketOutbox:
             return len(data)
         return sent
 
-    def _start_writing(self) -> None:
+    def _start_writing(self, rest: Sequence[bytes] = ()) -> None:
         self._is_writing = True
+        self._queue, self._item = deque(), deque(rest)
         self._transport.registerProducer(self, False)
 
     def _finish(self) -> None:

@@ -12,6 +12,8 @@ from realtime.server.websocket import WebSocketConnection
 class UpgradableRequest(WebRequest):  # type: ignore[misc]
     """Tells the WebSocket factory which request asks for a connection."""
 
+    channel: Any
+
     def process(self) -> Any:
         """Daphne checks the request; for an upgrade it then calls the factory, synchronously."""
         factory = self.server.ws_factory
@@ -20,6 +22,14 @@ class UpgradableRequest(WebRequest):  # type: ignore[misc]
             return super().process()
         finally:
             factory.request = None
+            if self.transport is None and self.channel is not None:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """The connection is a WebSocket now: leave no circle of objects behind for it."""
+        self.content.close()
+        self.channel.requests.clear()
+        self.channel = None
 
 
 class ConnectionFactory:

@@ -12,6 +12,7 @@ from collections import deque
 from typing import Any
 from urllib.parse import unquote
 
+from twisted.internet import tcp
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.protocol import OPEN
@@ -35,6 +36,10 @@ CLOSE_TIMEOUT = 5.0
 MAX_EARLY = 64 * 1024
 
 
+# An empty deque takes 760 bytes, as much as a small message: who has nothing shares this one.
+_NOTHING: deque[dict[str, Any]] = deque(maxlen=0)
+
+
 class WebSocketConnection:
     """Made for a request to upgrade; serves one application until the socket is gone."""
 
@@ -42,7 +47,7 @@ class WebSocketConnection:
         self._server = server
         self._request = request
         self._parser = MessageParser(max_size=max_size)
-        self._events: deque[dict[str, Any]] = deque()
+        self._events = _NOTHING
         self._waiter: asyncio.Future[None] | None = None
         self._is_accepted = False
         self._was_injected = False
@@ -100,6 +105,7 @@ class WebSocketConnection:
         if self._close_timer is not None:
             self._close_timer.cancel()
         self.outbox.lose()
+        self._parser.release()
         self._end(CloseCode.ABNORMAL)
         self._server.protocol_disconnected(self)
 
@@ -111,6 +117,8 @@ class WebSocketConnection:
             self._waiter = self._loop.create_future()
             await self._waiter
         event = self._events.popleft()
+        if not self._events:
+            self._events = _NOTHING
         self._unread -= len(event.get("bytes") or event.get("text") or "")
         if self._is_paused and len(self._events) <= RESUME_AT and self._unread < PAUSE_BYTES:
             self._resume()
@@ -249,7 +257,7 @@ class WebSocketConnection:
     def _answer(self) -> None:
         """Write what the protocol wants to: pongs, a close, the end."""
         ends = False
-        for data in self._parser.protocol.data_to_send():
+        for data in self._parser.take_answers():
             if data:
                 self.outbox.put_urgent(data)
             else:
@@ -264,8 +272,10 @@ class WebSocketConnection:
     def _fail(self) -> None:
         # The peer broke the protocol and was told so. Closing at once, with bytes of its unread,
         # would reset the connection and take our close frame along.
-        if hasattr(self._transport, "loseWriteConnection"):
+        if isinstance(self._transport, tcp.Connection):
             self._transport.loseWriteConnection()
+        else:
+            self._transport.loseConnection()  # TLS says so first, and reads on
 
     def _send_close(self, code: int, reason: str) -> None:
         """Called by the outbox when everything before the close has been written."""
@@ -294,6 +304,8 @@ class WebSocketConnection:
             self._push({"type": "websocket.disconnect", "code": int(code), "reason": reason})
 
     def _push(self, event: dict[str, Any]) -> None:
+        if self._events is _NOTHING:
+            self._events = deque()
         self._events.append(event)
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():

@@ -22,7 +22,9 @@ def engine_project(make_project: Callable[..., Project]) -> Project:
 @pytest.fixture(scope="session")
 def engine(engine_project: Project) -> Iterator[Server]:
     """`manage.py serve` on that project; at the end its log tells of nothing that went wrong."""
-    server = start_server(engine_project, "serve")
+    server = start_server(
+        engine_project.with_environment(REALTIME_MAX_FRAME_BYTES=str(1024 * 1024)), "serve"
+    )
     yield server
     assert server.stop() == 0
     log = server.read_log()
@@ -32,7 +34,10 @@ def engine(engine_project: Project) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def impatient(engine_project: Project) -> Iterator[Server]:
-    """The same, but for signed-in users only at its echo, few connections and short pings."""
+    """The same, but for signed-in users only at its echo, few connections and short pings.
+
+    One message is as long as a publication may be.
+    """
     project = engine_project.with_environment(
         REALTIME_ECHO_POLICY="authenticated", REALTIME_CONNECTIONS_PER_PROCESS="20"
     )

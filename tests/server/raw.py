@@ -120,7 +120,7 @@ class RawClient(RawSocket):
     def read_frame(self) -> tuple[int, bytes]:
         """The opcode and payload of the next message, put together, or control frame."""
         while True:
-            opcode, is_final, payload = self._read_one()
+            opcode, is_final, payload = self.read_part()
             if opcode >= CLOSE:
                 assert is_final
                 return opcode, payload
@@ -132,7 +132,8 @@ class RawClient(RawSocket):
                 self._parts.clear()
                 return self._opcode, payload
 
-    def _read_one(self) -> tuple[int, bool, bytes]:
+    def read_part(self) -> tuple[int, bool, bytes]:
+        """The opcode of the next frame, whether it is final, and its payload."""
         head, size = self.read(2)
         assert head & 0x70 == 0, hex(head)
         if size == 126:

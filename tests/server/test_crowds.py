@@ -1,4 +1,4 @@
-"""Many sessions at once on `manage.py serve`: the end of all of them, and those that do not read."""
+"""Many sessions at once on `manage.py serve`: all of them ended, and those that do not read."""
 
 import asyncio
 import json

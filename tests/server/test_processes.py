@@ -216,27 +216,29 @@ async def test_sighup_replaces_every_process_and_connections_are_taken_throughou
 async def test_sigterm_ends_every_process_in_good_order(
     start: Callable[..., Server], user_token: str
 ) -> None:
-    two = start()
-    pids = children(two)
-    async with connected(two, user_token, "ended", 10) as sessions:
+    server = start("--drain-delay", "0.5")
+    pids = children(server)
+    async with connected(server, user_token, "ended", 10) as sessions:
         # As a service manager does it: everyone gets the signal, and the parent passes it on.
-        for pid in (two.process.pid, *pids):
+        for pid in pids:
             psutil.Process(pid).terminate()
+        await become(lambda: server.read_log().count(" draining ") == 2, "no drain")
+        server.process.terminate()
         for _, client in sessions:
             assert (await client.wait_closed())[0] == 1012
-    assert two.process.wait(TIMEOUT) == 0
+    assert server.process.wait(TIMEOUT) == 0
     assert not any(map(is_alive, pids))
     with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", two.port)) != 0
+        assert probe.connect_ex(("127.0.0.1", server.port)) != 0
 
 
 async def test_no_process_outlives_a_killed_parent(
     start: Callable[..., Server], user_token: str
 ) -> None:
-    two = start()
-    pids = children(two)
-    async with connected(two, user_token, "orphans", 10) as sessions:
-        two.process.kill()
+    server = start()
+    pids = children(server)
+    async with connected(server, user_token, "orphans", 10) as sessions:
+        server.process.kill()
         for _, client in sessions:
             assert (await client.wait_closed())[0] == 1012
     await become(lambda: not any(map(is_alive, pids)), "processes are left")

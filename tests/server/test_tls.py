@@ -1,0 +1,157 @@
+"""The engine on an `ssl:` endpoint, with a certificate made here."""
+
+import contextlib
+import datetime
+import ipaddress
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from websockets.exceptions import ConnectionClosed
+
+from tests.clients import open_client, save_array
+from tests.server.processes import measure_memory
+from tests.servers import Project, Server, find_free_port, start_server
+
+ARRAY = np.arange(1_000_000, dtype="<f8")  # 8 MB
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a self-signed certificate for 127.0.0.1 and its key."""
+    folder = tmp_path_factory.mktemp("certificate")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def secure(engine_project: Project, certificate: Path) -> Iterator[tuple[Server, int]]:
+    """A server, and the port of its TLS endpoint."""
+    port = find_free_port()
+    endpoint = (
+        f"ssl:{port}:privateKey={certificate}/key.pem:certKey={certificate}/certificate.pem"
+        ":interface=127.0.0.1"
+    )
+    server = start_server(engine_project, "serve", "--endpoint", endpoint)
+    yield server, port
+    assert server.stop() == 0
+    assert "Traceback" not in server.read_log()
+
+
+@pytest.fixture(scope="module")
+def context(certificate: Path) -> ssl.SSLContext:
+    """What trusts that certificate."""
+    return ssl.create_default_context(cafile=str(certificate / "certificate.pem"))
+
+
+@pytest.mark.parametrize("message", ["hello", "", b"", b"x" * 100_000])
+async def test_messages_come_back(
+    secure: tuple[Server, int], context: ssl.SSLContext, message: str | bytes
+) -> None:
+    async with open_client(f"wss://127.0.0.1:{secure[1]}/ws/echo/", ssl=context) as client:
+        for _ in range(3):
+            await client.send(message)
+            assert await client.connection.recv() == message
+        await (await client.connection.ping(b"payload"))
+
+
+async def test_a_publication_reaches_plain_and_secure_subscribers(
+    secure: tuple[Server, int], context: ssl.SSLContext
+) -> None:
+    server, port = secure
+    async with (
+        open_client(f"wss://127.0.0.1:{port}/ws/open/a/", ssl=context) as first,
+        open_client(f"{server.ws}/ws/open/a/") as second,
+    ):
+        for client in (first, second):
+            await client.receive_type("subscribed")
+        for number in range(200):
+            await first.send({"n": number})
+        for client in (first, second):
+            found = [(await client.receive_type("publication"))["data"] for _ in range(200)]
+            assert found == [{"n": number} for number in range(200)]
+
+
+async def test_an_array_of_eight_megabytes_goes_up_and_down(
+    secure: tuple[Server, int], context: ssl.SSLContext
+) -> None:
+    url = f"wss://127.0.0.1:{secure[1]}/ws/tables/a/"
+    async with open_client(url, ssl=context) as client:
+        await client.receive_type("subscribed")
+        await client.send(save_array(ARRAY))
+        _, array = await client.receive_array()
+        assert np.array_equal(array, ARRAY)
+
+
+@pytest.mark.parametrize(
+    ("path", "message", "code"),
+    [
+        ("/ws/nothing/", None, 4504),
+        ("/ws/echo/", bytes(17 * 1024 * 1024), 1009),
+        ("/ws/echo/", "x" * 70_000, 1009),
+    ],
+)
+async def test_close_codes_reach_the_client(
+    secure: tuple[Server, int],
+    context: ssl.SSLContext,
+    path: str,
+    message: str | bytes | None,
+    code: int,
+) -> None:
+    async with open_client(f"wss://127.0.0.1:{secure[1]}{path}", ssl=context) as client:
+        if message is not None:
+            with contextlib.suppress(ConnectionClosed):  # refused by its header already
+                await client.send(message)
+        assert (await client.wait_closed())[0] == code
+
+
+async def test_a_slow_reader_is_bounded_and_closed(
+    secure: tuple[Server, int], context: ssl.SSLContext
+) -> None:
+    server, port = secure
+    url = f"wss://127.0.0.1:{port}/ws/open/stuck/"
+    async with (
+        open_client(url + "?subscribe=0", ssl=context) as publisher,
+        open_client(url, ssl=context, max_queue=1) as slow,
+    ):
+        await slow.receive_type("subscribed")
+        before = measure_memory(server)
+        for number in range(300):
+            await publisher.send({"n": number, "pad": "x" * 60_000})
+        await publisher.send({"type": "ping", "ref": 1})
+        await publisher.receive_type("pong")
+        # The history has 16 MiB of it.
+        assert measure_memory(server) - before < 40
+        code, messages = await slow.wait_closed()
+        assert code == 4000
+        offsets = [message["offset"] for message in messages]
+        assert offsets == list(range(1, len(offsets) + 1))
+        assert len(offsets) < 250
