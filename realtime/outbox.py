@@ -7,13 +7,13 @@ the publisher never waits for a subscriber.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from autobahn.exception import Disconnected, PayloadExceededError
 
 from realtime.core.close_codes import RESERVED_CODE_SHIFT, CloseCode
-from realtime.core.framing import BINARY, TEXT, build_message
+from realtime.core.framing import BINARY, TEXT, build_frame, cut_message
 
 logger = logging.getLogger("realtime.outbox")
 
@@ -55,6 +55,9 @@ class _EmptyMessage(dict[str, Any]):
 # Where a server that writes its sockets itself puts its own outbox, in a scope's `extensions`.
 EXTENSION = "realtime.outbox"
 
+# Whole frames: joined small ones, or the head and the payload of a long one.
+Wire = bytes | tuple[bytes, memoryview]
+
 # Frames up to this many bytes are joined, so that one system call takes them.
 JOIN_LIMIT = 128 * 1024
 
@@ -67,11 +70,11 @@ class Frames:
     def __init__(self, events: Sequence[Event], size: int) -> None:
         self.events = events
         self.size = size
-        self._wires: Sequence[bytes] | None = None
+        self._wires: Sequence[Wire] | None = None
 
     @property
-    def wires(self) -> Sequence[bytes]:
-        """The same as WebSocket frames, made once: runs of small frames joined, at least one."""
+    def wires(self) -> Sequence[Wire]:
+        """The same as WebSocket frames, made once; long payloads are not copied."""
         if self._wires is None:
             self._wires = _build_wires(self.events)
         return self._wires
@@ -97,27 +100,25 @@ def bytes_event(data: bytes) -> Event:
     return event if data else _EmptyMessage(event)
 
 
-def _build_wires(events: Sequence[Event]) -> Sequence[bytes]:
-    wires: list[bytes] = []
+def _build_wires(events: Sequence[Event]) -> Sequence[Wire]:
+    wires: list[Wire] = []
     run: list[bytes] = []
     run_size = 0
-    for frame in _build_frames(events):
-        if run and run_size + len(frame) > JOIN_LIMIT:
-            wires.append(b"".join(run))
-            run, run_size = [], 0
-        run.append(frame)
-        run_size += len(frame)
-    wires.append(run[0] if len(run) == 1 else b"".join(run))
-    return wires
-
-
-def _build_frames(events: Sequence[Event]) -> Iterator[bytes]:
     for event in events:
         text = event.get("text")
-        if text is not None:
-            yield from build_message(TEXT, text.encode())
+        payload = text.encode() if text is not None else event["bytes"]
+        opcode = TEXT if text is not None else BINARY
+        if run and run_size + len(payload) > JOIN_LIMIT:
+            wires.append(b"".join(run))
+            run, run_size = [], 0
+        if len(payload) <= JOIN_LIMIT:
+            run.append(build_frame(opcode, payload))
+            run_size += len(payload)
         else:
-            yield from build_message(BINARY, event["bytes"])
+            wires += cut_message(opcode, payload)
+    if run:
+        wires.append(run[0] if len(run) == 1 else b"".join(run))
+    return wires
 
 
 class Outbox:

@@ -12,6 +12,8 @@ from typing import Any
 
 from twisted.internet import reactor, tcp
 
+from realtime.server.socket_reader import TRANSPORTS
+
 # How often all sockets are looked at, in seconds; it takes about a microsecond for each.
 INTERVAL = 2.0
 
@@ -34,9 +36,11 @@ def watch_dead_sockets(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _cut_dead_sockets(loop: asyncio.AbstractEventLoop) -> None:
-    for reader in reactor.getReaders():
-        if isinstance(reader, tcp.Server) and reader.socket.getsockopt(
-            socket.SOL_SOCKET, socket.SO_ERROR
+    for transport in (*reactor.getReaders(), *TRANSPORTS):
+        if (
+            isinstance(transport, tcp.Server)
+            and transport.connected
+            and transport.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         ):
-            reader.abortConnection()
+            transport.abortConnection()
     loop.call_later(INTERVAL, _cut_dead_sockets, loop)

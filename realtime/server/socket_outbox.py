@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IPullProducer
 from zope.interface import implementer
 
 from realtime.core.close_codes import CloseCode
-from realtime.outbox import ABORT_DELAY, Frames
+from realtime.outbox import ABORT_DELAY, Frames, Wire
 
 # How much the transport is given at a time, in bytes.
 PIECE = 128 * 1024
@@ -31,7 +31,7 @@ MAX_URGENT = 4096
 
 # An empty deque takes 760 bytes: outboxes in which nothing waits share these, which stay empty.
 _NO_FRAMES: deque[Frames] = deque(maxlen=0)
-_NO_WIRES: deque[bytes] = deque(maxlen=0)
+_NO_WIRES: deque[Wire] = deque(maxlen=0)
 
 
 def _do_nothing() -> None:
@@ -55,7 +55,7 @@ class SocketOutbox:
         self._loop = asyncio.get_running_loop()
         # TLS and wrapped transports encrypt or count what is written: no short cut there.
         is_plain = isinstance(transport, tcp.Connection) and not transport.TLS
-        self._socket = transport.socket if is_plain else None
+        self.socket = transport.socket if is_plain else None
         if _NOT_SENT is not None and transport.socket.family != socket.AF_UNIX:
             # What is not sent yet stays here, where pings can go before it and it can be counted.
             transport.socket.setsockopt(socket.IPPROTO_TCP, _NOT_SENT, UNSENT)
@@ -63,6 +63,7 @@ class SocketOutbox:
         self._waiting = 0  # the bytes in the queue, behind the item being written
         self._item = _NO_WIRES  # what is left of that item
         self._piece: memoryview = memoryview(b"")  # what is left of the frames begun
+        self._payload: memoryview | None = None  # of the head that is being written
         self._urgent = b""  # control frames, which go before what waits
         self._is_writing = False  # whether the transport pulls
         self._watch: asyncio.TimerHandle | None = None
@@ -112,11 +113,11 @@ class SocketOutbox:
                 self._watch = self._loop.call_later(self.stall_timeout, self._check_progress)
             return
         wires = frames.wires
-        sent = self._send_now(wires[0])
-        if sent == len(wires[0]) and len(wires) == 1:
-            return
-        self._piece = memoryview(wires[0])[sent:]
-        self._start_writing(wires[1:])
+        if len(wires) > 1 or isinstance(first := wires[0], tuple):
+            self._start_writing(wires)
+        elif (sent := self._send_now(first)) < len(first):
+            self._piece = memoryview(first)[sent:]
+            self._start_writing()
 
     def put_urgent(self, frame: bytes) -> None:
         """Write a control frame before what waits."""
@@ -173,50 +174,70 @@ class SocketOutbox:
         """The socket is gone: write nothing more."""
         self._is_closed = True
         self._last = None
-        self._piece = memoryview(b"")
+        self._piece, self._payload = memoryview(b""), None
         self.discard()
 
     # Called by the transport
 
     def resumeProducing(self) -> None:
-        """The transport's buffer is empty: give it the next piece."""
+        """The transport's buffer is empty, or the kernel takes more: write on."""
         self.progress = self._loop.time()
-        if self._is_closed:
-            self._transport.unregisterProducer()
-        elif self._piece:
-            piece, self._piece = self._piece[:PIECE], self._piece[PIECE:]
-            self._transport.write(bytes(piece))
+        while not self._is_closed and (self._piece or self._take_piece()):
+            if self.socket is None:
+                piece, self._piece = self._piece[:PIECE], self._piece[PIECE:]
+                self._transport.write(bytes(piece))
+                return
+            self._piece = self._piece[self._send_now(self._piece) :]
+            if self._piece:
+                self._transport.startWriting()  # and be asked again when the kernel takes more
+                return
+        self._stop_writing()
+
+    def _take_piece(self) -> bool:
+        """Go on to what is next: the payload of a head, control frames, the item, the queue."""
+        if self._payload is not None:
+            self._piece, self._payload = self._payload, None
         elif self._urgent:
-            urgent, self._urgent = self._urgent, b""
-            self._transport.write(urgent)
+            self._piece, self._urgent = memoryview(self._urgent), b""
         elif self._item:
-            self._piece = memoryview(self._item.popleft())
-            self.resumeProducing()
+            self._begin(self._item.popleft())
         elif self._queue:
             frames = self._queue.popleft()
             self._waiting -= frames.size
             self._item.extend(frames.wires)
-            self.resumeProducing()
+            self._begin(self._item.popleft())
         else:
-            self._is_writing = False
-            self._queue, self._item = _NO_FRAMES, _NO_WIRES
-            self._transport.unregisterProducer()
-            self._release_drained()
-            if self._last is not None:
-                self._finish()
-            elif self.on_empty is not None:
-                self.on_empty()
+            return False
+        return True
+
+    def _begin(self, wire: Wire) -> None:
+        if isinstance(wire, tuple):
+            self._piece, self._payload = memoryview(wire[0]), wire[1]
+        else:
+            self._piece = memoryview(wire)
+
+    def _stop_writing(self) -> None:
+        self._is_writing = False
+        self._queue, self._item = _NO_FRAMES, _NO_WIRES
+        self._transport.unregisterProducer()
+        self._release_drained()
+        if self._is_closed:
+            return
+        if self._last is not None:
+            self._finish()
+        elif self.on_empty is not None:
+            self.on_empty()
 
     def stopProducing(self) -> None:
         """The transport is gone."""
         self.lose()
 
-    def _send_now(self, data: bytes) -> int:
+    def _send_now(self, data: bytes | memoryview) -> int:
         """Give the kernel what it takes at once; returns how many bytes that were."""
-        if self._socket is None or self._is_closed:
+        if self.socket is None or self._is_closed:
             return 0
         try:
-            sent: int = self._socket.send(data)
+            sent: int = self.socket.send(data)
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError:
@@ -225,9 +246,9 @@ class SocketOutbox:
             return len(data)
         return sent
 
-    def _start_writing(self, rest: Sequence[bytes] = ()) -> None:
+    def _start_writing(self, wires: Sequence[Wire] = ()) -> None:
         self._is_writing = True
-        self._queue, self._item = deque(), deque(rest)
+        self._queue, self._item = deque(), deque(wires)
         self._transport.registerProducer(self, False)
 
     def _finish(self) -> None:

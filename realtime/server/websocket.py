@@ -23,6 +23,7 @@ from realtime.core.framing import PING, build_close, build_frame
 from realtime.outbox import EXTENSION, frame_bytes, frame_text
 from realtime.server.parser import MessageParser
 from realtime.server.socket_outbox import SocketOutbox
+from realtime.server.socket_reader import SocketReader
 
 logger = logging.getLogger("realtime.server")
 
@@ -73,6 +74,8 @@ class WebSocketConnection:
         channel.leave()
         # What the client sent right behind its handshake is still with the channel.
         channel.rawDataReceived = self.dataReceived
+        if self.outbox.socket is not None:
+            SocketReader(transport, self.dataReceived).start()
         request, self._request = self._request, None
         self._open(request)
 
