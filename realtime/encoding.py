@@ -18,7 +18,7 @@ from realtime.core.messages import (
 from realtime.core.npy import parse_header
 from realtime.core.samples import describe_samples
 from realtime.core.topics import Topic
-from realtime.outbox import Event, Frames, bytes_event, frame_text, text_event
+from realtime.outbox import Frames, Payload, frame_text
 
 
 class LivePublication:
@@ -88,8 +88,8 @@ class Burst:
     def frames(self) -> Frames:
         """All their frames, as one item."""
         parts = [publication.frames for publication in self.publications]
-        events = [event for frames in parts for event in frames.events]
-        return Frames(events, sum(frames.size for frames in parts))
+        messages = [message for frames in parts for message in frames.messages]
+        return Frames(messages, sum(frames.size for frames in parts))
 
 
 def build_binary_header(
@@ -97,7 +97,7 @@ def build_binary_header(
     topic: Topic,
     offset: int | None,
     format: str,
-    data: bytes,
+    data: Payload,
     user: str | None,
     time: float,
     ref: Ref = None,
@@ -120,12 +120,12 @@ def build_binary_header(
     )
 
 
-def frame_binary(header: BinaryHeader, data: bytes) -> Frames:
+def frame_binary(header: BinaryHeader, data: Payload) -> Frames:
     """The header and its chunks, as one item."""
     text = encode_message(header)
-    events: list[Event] = [text_event(text)]
-    events += (bytes_event(data[part]) for part in _cut_chunks(len(data)))
-    return Frames(events, len(text) + len(data))
+    view = memoryview(data)
+    chunks = (view[part] for part in _cut_chunks(len(data)))
+    return Frames((text, *chunks), len(text) + len(data))
 
 
 def _cut_chunks(size: int) -> list[slice]:

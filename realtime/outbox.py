@@ -55,6 +55,8 @@ class _EmptyMessage(dict[str, Any]):
 # Where a server that writes its sockets itself puts its own outbox, in a scope's `extensions`.
 EXTENSION = "realtime.outbox"
 
+Payload = bytes | memoryview
+
 # Whole frames: joined small ones, or the head and the payload of a long one.
 Wire = bytes | tuple[bytes, memoryview]
 
@@ -63,56 +65,68 @@ JOIN_LIMIT = 128 * 1024
 
 
 class Frames:
-    """ASGI events that leave together, with nothing between them, and their size in bytes."""
+    """Messages that leave together, with nothing between them: text, or bytes.
 
-    __slots__ = ("_wires", "events", "size")
+    `size` is that of their payloads, in bytes. Servers are given `events` (ASGI); sockets that
+    this package writes itself are given `wires`.
+    """
 
-    def __init__(self, events: Sequence[Event], size: int) -> None:
-        self.events = events
+    __slots__ = ("_events", "_wires", "messages", "size")
+
+    def __init__(self, messages: Sequence[str | Payload], size: int) -> None:
+        self.messages = messages
         self.size = size
+        self._events: Sequence[Event] | None = None
         self._wires: Sequence[Wire] | None = None
 
     @property
+    def events(self) -> Sequence[Event]:
+        """As ASGI events, made once."""
+        if self._events is None:
+            self._events = [build_event(message) for message in self.messages]
+        return self._events
+
+    @property
     def wires(self) -> Sequence[Wire]:
-        """The same as WebSocket frames, made once; long payloads are not copied."""
+        """As WebSocket frames, made once; long payloads are not copied."""
         if self._wires is None:
-            self._wires = _build_wires(self.events)
+            self._wires = _build_wires(self.messages)
         return self._wires
 
 
 def frame_text(text: str) -> Frames:
     """One text message."""
-    return Frames((text_event(text),), len(text) if text.isascii() else len(text.encode()))
+    return Frames((text,), len(text) if text.isascii() else len(text.encode()))
 
 
 def frame_bytes(data: bytes) -> Frames:
     """One binary message."""
-    return Frames((bytes_event(data),), len(data))
+    return Frames((data,), len(data))
 
 
-def text_event(text: str) -> Event:
-    event = {"type": "websocket.send", "text": text}
-    return event if text else _EmptyMessage(event)
+def build_event(message: str | Payload) -> Event:
+    """The ASGI event that sends one message."""
+    event: Event = {"type": "websocket.send"}
+    if isinstance(message, str):
+        event["text"] = message
+    else:
+        event["bytes"] = bytes(message)
+    return event if message else _EmptyMessage(event)
 
 
-def bytes_event(data: bytes) -> Event:
-    event: Event = {"type": "websocket.send", "bytes": data}
-    return event if data else _EmptyMessage(event)
-
-
-def _build_wires(events: Sequence[Event]) -> Sequence[Wire]:
+def _build_wires(messages: Sequence[str | Payload]) -> Sequence[Wire]:
     wires: list[Wire] = []
     run: list[bytes] = []
     run_size = 0
-    for event in events:
-        text = event.get("text")
-        payload = text.encode() if text is not None else event["bytes"]
-        opcode = TEXT if text is not None else BINARY
+    for message in messages:
+        is_text = isinstance(message, str)
+        payload = message.encode() if isinstance(message, str) else message
+        opcode = TEXT if is_text else BINARY
         if run and run_size + len(payload) > JOIN_LIMIT:
             wires.append(b"".join(run))
             run, run_size = [], 0
         if len(payload) <= JOIN_LIMIT:
-            run.append(build_frame(opcode, payload))
+            run.append(build_frame(opcode, bytes(payload)))
             run_size += len(payload)
         else:
             wires += cut_message(opcode, payload)
@@ -214,7 +228,7 @@ class Outbox:
                 for event in frames.events:
                     await self._send(event)
                     self._progress = self._loop.time()
-                self.messages += len(frames.events)
+                self.messages += len(frames.messages)
                 self.bytes += frames.size
                 if not self._queue and self.on_empty is not None:
                     self.on_empty()

@@ -8,7 +8,7 @@ from daphne.ws_protocol import WebSocketProtocol
 
 from realtime import outbox as outbox_module
 from realtime.core.close_codes import CloseCode
-from realtime.outbox import Frames, Outbox, bytes_event, frame_bytes, frame_text, text_event
+from realtime.outbox import Frames, Outbox, build_event, frame_bytes, frame_text
 
 
 class Socket:
@@ -75,7 +75,7 @@ async def test_items_leave_in_the_order_in_which_they_came() -> None:
 
 async def test_nothing_comes_between_the_events_of_an_item() -> None:
     owner = Owner(limit=10_000)
-    item = Frames([text_event("header"), bytes_event(b"1"), bytes_event(b"2")], 8)
+    item = Frames(["header", b"1", b"2"], 8)
     for number in range(3):
         owner.outbox.put(item)
         owner.outbox.put(frame_text(str(number)))
@@ -209,7 +209,7 @@ async def test_codes_that_daphne_does_not_let_through_are_shifted(code: int, sen
 async def test_aborting_drops_what_waits_and_finishes_the_item_being_written() -> None:
     owner = Owner(limit=1000)
     owner.block()
-    owner.outbox.put(Frames([text_event("header"), bytes_event(b"chunk")], 11))
+    owner.outbox.put(Frames(["header", b"chunk"], 11))
     await turn()
     owner.outbox.put(frame_text("dropped"))
     owner.outbox.abort(CloseCode.SLOW_CONSUMER, "slow consumer")
@@ -307,10 +307,10 @@ class Recorder:
 @pytest.mark.parametrize(
     ("event", "sent"),
     [
-        (text_event(""), ("", False)),
-        (bytes_event(b""), (b"", True)),
-        (text_event("a"), ("a", False)),
-        (bytes_event(b"a"), (b"a", True)),
+        (build_event(""), ("", False)),
+        (build_event(b""), (b"", True)),
+        (build_event("a"), ("a", False)),
+        (build_event(b"a"), (b"a", True)),
     ],
 )
 def test_daphne_sends_every_message_also_the_empty_one(

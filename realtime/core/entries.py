@@ -17,13 +17,26 @@ class Entry(msgspec.Struct, array_like=True, frozen=True):
     """
 
     format: str
-    data: bytes
+    data: bytes | memoryview
     user: str | None
     time: int
 
 
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(Entry)
+
+
+class _StoredEntry(msgspec.Struct, array_like=True, frozen=True):
+    """The same, read without a copy of the data."""
+
+    format: str
+    data: memoryview
+    user: str | None
+    time: int
+
+
+_DECODER = msgspec.msgpack.Decoder(_StoredEntry)
+# Data from this size on is left where it is: a copy would cost more than a view.
+_VIEW_SIZE = 64 * 1024
 
 
 def encode_entry(entry: Entry) -> bytes:
@@ -32,5 +45,7 @@ def encode_entry(entry: Entry) -> bytes:
 
 
 def decode_entry(body: bytes) -> Entry:
-    """The entry in bytes that `encode_entry` made."""
-    return _DECODER.decode(body)
+    """The entry in bytes that `encode_entry` made; long data is a view of them."""
+    stored = _DECODER.decode(body)
+    data = stored.data if len(stored.data) >= _VIEW_SIZE else bytes(stored.data)
+    return Entry(stored.format, data, stored.user, stored.time)

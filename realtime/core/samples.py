@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from realtime.core.errors import InvalidArray, InvalidMessage, MessageTooBig
 from realtime.core.messages import convert
-from realtime.core.npy import read_array
+from realtime.core.npy import Buffer, read_array
 from realtime.core.windows import MAX_SAMPLES
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -58,13 +58,13 @@ def pack_samples(values: Floats, timestamps: Floats) -> bytes:
     return values.astype("<f8").tobytes() + timestamps.astype("<f8").tobytes()
 
 
-def unpack_samples(data: bytes) -> tuple[Floats, Floats]:
+def unpack_samples(data: Buffer) -> tuple[Floats, Floats]:
     """Values and timestamps, read-only views of the bytes that `pack_samples` made."""
     both = np.frombuffer(data, "<f8")
     return both[: len(both) // 2], both[len(both) // 2 :]
 
 
-def describe_samples(data: bytes) -> dict[str, list[float | None]]:
+def describe_samples(data: Buffer) -> dict[str, list[float | None]]:
     """Kept samples as JSON data: `{"values", "timestamps"}`, NaN as null."""
     values, timestamps = unpack_samples(data)
     return {

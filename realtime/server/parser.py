@@ -42,6 +42,7 @@ class MessageParser:
         self._protocol: _Protocol | None = None
         self._max_size = max_size
         self._kept = b""  # the beginning of a small frame
+        self._long: _LongFrame | None = None
 
     @property
     def protocol(self) -> "_Protocol":
@@ -63,6 +64,12 @@ class MessageParser:
         """The messages that `data` completes; none after a fault or a close."""
         protocol = self._protocol
         messages: list[Message] = []
+        if self._long is not None:
+            if not self._long.add(data):
+                return messages
+            payload, data = self._long.finish()
+            self._long = None
+            messages.append(payload)
         if self._kept:
             data, self._kept = self._kept + data, b""
         if protocol is None or (protocol.is_between_messages and protocol.state is OPEN):
@@ -72,6 +79,9 @@ class MessageParser:
             if self._begins_small_frame(data):
                 self._kept = data
                 return messages
+            self._long = _LongFrame.begin(data, most=self._max_size)
+            if self._long is not None:
+                return messages
         if data:
             messages += self.protocol.take(data)
         return messages
@@ -79,6 +89,7 @@ class MessageParser:
     def release(self) -> None:
         """The connection is gone: let go of an unfinished message."""
         self._kept = b""
+        self._long = None
         if self._protocol is not None:
             self._protocol.release()
 
@@ -135,6 +146,42 @@ class MessageParser:
         elif not 0 <= size < 126:
             return False
         return size <= min(self._max_size, _MAX_KEPT) and known < start + size
+
+
+class _LongFrame:
+    """A binary message in one long frame, gathered without the library's buffer and its copies."""
+
+    def __init__(self, chunk: bytes, *, start: int, size: int) -> None:
+        self._mask = chunk[start - 4 : start]
+        self._chunks = [chunk[start:]]
+        self._missing = size - len(self._chunks[0])
+
+    @classmethod
+    def begin(cls, data: bytes, *, most: int) -> "_LongFrame | None":
+        """The frame that `data` is the beginning of, if it is such a one and not whole yet."""
+        if len(data) < 14 or data[0] != _FIN_BINARY or data[1] != _MASKED | 127:
+            return None
+        size = int.from_bytes(data[2:10], "big")
+        if not 65_536 <= size <= most or len(data) >= 14 + size:
+            return None
+        return cls(data, start=14, size=size)
+
+    def add(self, chunk: bytes) -> bool:
+        """Take what came next; whether the frame is whole."""
+        self._chunks.append(chunk)
+        self._missing -= len(chunk)
+        return self._missing <= 0
+
+    def finish(self) -> tuple[bytes, bytes]:
+        """The message, and what came behind it."""
+        rest = b""
+        if self._missing < 0:
+            last = self._chunks.pop()
+            self._chunks.append(last[: self._missing])
+            rest = last[self._missing :]
+        masked = b"".join(self._chunks)
+        self._chunks.clear()
+        return apply_mask(masked, self._mask), rest
 
 
 class _Protocol(ServerProtocol):

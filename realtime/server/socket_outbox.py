@@ -104,7 +104,7 @@ class SocketOutbox:
         if self._is_writing and not self.has_room(frames.size):
             self._on_slow()
             return
-        self.messages += len(frames.events)
+        self.messages += len(frames.messages)
         self.bytes += frames.size
         if self._is_writing:
             self._queue.append(frames)
