@@ -90,7 +90,11 @@ class Frames:
     def wires(self) -> Sequence[Wire]:
         """As WebSocket frames, made once; long payloads are not copied."""
         if self._wires is None:
-            self._wires = _build_wires(self.messages)
+            first = self.messages[0]
+            if len(self.messages) == 1 and self.size <= JOIN_LIMIT:
+                self._wires = (_build_small(first),)
+            else:
+                self._wires = _build_wires(self.messages)
         return self._wires
 
 
@@ -114,22 +118,30 @@ def build_event(message: str | Payload) -> Event:
     return event if message else _EmptyMessage(event)
 
 
+def _build_small(message: str | Payload) -> bytes:
+    if isinstance(message, str):
+        return build_frame(TEXT, message.encode())
+    return build_frame(BINARY, bytes(message))
+
+
 def _build_wires(messages: Sequence[str | Payload]) -> Sequence[Wire]:
     wires: list[Wire] = []
     run: list[bytes] = []
     run_size = 0
     for message in messages:
-        is_text = isinstance(message, str)
-        payload = message.encode() if isinstance(message, str) else message
-        opcode = TEXT if is_text else BINARY
-        if run and run_size + len(payload) > JOIN_LIMIT:
+        # A character takes up to four bytes, so this is on the safe side.
+        size = len(message) * 4 if isinstance(message, str) else len(message)
+        if run and run_size + size > JOIN_LIMIT:
             wires.append(b"".join(run))
             run, run_size = [], 0
-        if len(payload) <= JOIN_LIMIT:
-            run.append(build_frame(opcode, bytes(payload)))
-            run_size += len(payload)
+        if size <= JOIN_LIMIT:
+            frame = _build_small(message)
+            run.append(frame)
+            run_size += len(frame)
+        elif isinstance(message, str):
+            wires += cut_message(TEXT, message.encode())
         else:
-            wires += cut_message(opcode, payload)
+            wires += cut_message(BINARY, message)
     if run:
         wires.append(run[0] if len(run) == 1 else b"".join(run))
     return wires
@@ -171,6 +183,11 @@ class Outbox:
         self._drained: list[asyncio.Future[None]] = []
         self._close: Event | None = None
         self._is_closed = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is being written."""
+        return self._writer is None
 
     def has_room(self, size: int) -> bool:
         """Whether an item of that many bytes would be taken."""

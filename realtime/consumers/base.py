@@ -61,6 +61,8 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         self.runtime = get_server_runtime()
         self.settings = self.runtime.settings
         self.loop = self.runtime.loop
+        self._max_text_bytes = self.settings.max_text_bytes
+        self._frame_limit = self.settings.frame_limit
         self._task = asyncio.current_task()
         self._expiry: asyncio.TimerHandle | None = None
         self._age: asyncio.TimerHandle | None = None
@@ -175,8 +177,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         """The next message from the server; raises Disconnected."""
         event: dict[str, Any] = await self._receive()
         if event["type"] == "websocket.disconnect":
-            self.session.close_code = self._close_code or event.get("code") or CloseCode.NO_STATUS
-            raise Disconnected
+            raise self._note_end(event)
         return event
 
     # The course of a session
@@ -208,33 +209,41 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
             self.runtime.recorder.note(self.session)
             logger.info("session opened", extra=self._describe())
         bucket = self.runtime.limits.find_bucket(self.session) if self._has_begun else None
+        session, receive = self.session, self._receive
         while True:
-            event = await self.next_event()
-            if self.is_closing:
+            event = await receive()
+            if event["type"] == "websocket.disconnect":
+                raise self._note_end(event)
+            if self._close_code is not None:
                 continue
-            self.session.messages_in += 1
+            session.messages_in += 1
             try:
-                while bucket is not None and not bucket.take(now := time.monotonic()):
-                    await self.handle_flood(event, bucket.find_wait(now))
-                if not self.is_closing:
-                    await self._handle(event)
+                if bucket is not None:
+                    while not bucket.take(now := time.monotonic()):
+                        await self.handle_flood(event, bucket.find_wait(now))
+                    if self.is_closing:
+                        continue
+                text = event.get("text")
+                if text is not None:
+                    size = len(text) if text.isascii() else len(text.encode())
+                    session.bytes_in += size
+                    if size > self._max_text_bytes:
+                        self.close(CloseCode.MESSAGE_TOO_BIG, "text message too long")
+                    else:
+                        await self.handle_text(text)
+                else:
+                    size = len(event["bytes"])
+                    session.bytes_in += size
+                    if size > self._frame_limit:
+                        self.close(CloseCode.MESSAGE_TOO_BIG, "binary message too long")
+                    else:
+                        await self.handle_bytes(event["bytes"])
             except CodedError as error:
                 self.send_error(error, self.find_ref(event))
 
-    async def _handle(self, event: dict[str, Any]) -> None:
-        text, data = event.get("text"), event.get("bytes")
-        if text is not None:
-            self.session.bytes_in += len(text) if text.isascii() else len(text.encode())
-            if _is_longer(text, self.settings.max_text_bytes):
-                self.close(CloseCode.MESSAGE_TOO_BIG, "text message too long")
-            else:
-                await self.handle_text(text)
-        elif data is not None:
-            self.session.bytes_in += len(data)
-            if len(data) > self.settings.frame_limit:
-                self.close(CloseCode.MESSAGE_TOO_BIG, "binary message too long")
-            else:
-                await self.handle_bytes(data)
+    def _note_end(self, event: dict[str, Any]) -> Disconnected:
+        self.session.close_code = self._close_code or event.get("code") or CloseCode.NO_STATUS
+        return Disconnected()
 
     def _limit_age(self) -> None:
         if self.settings.max_session_seconds:
@@ -290,11 +299,6 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
             "user": session.username,
             "address": session.address,
         }
-
-
-def _is_longer(text: str, limit: int) -> bool:
-    """Whether the text has more than `limit` bytes in UTF-8."""
-    return len(text) > limit or (len(text) * 4 > limit and len(text.encode()) > limit)
 
 
 def _find_header(scope: Any, name: bytes) -> str:

@@ -22,11 +22,13 @@ class EchoConsumer(SessionConsumer):
 
     async def handle_text(self, text: str) -> None:
         self.outbox.put(frame_text(text))
-        await self.outbox.drained()  # a client that does not read is not read from
+        if not self.outbox.is_idle:  # a client that does not read is not read from
+            await self.outbox.drained()
 
     async def handle_bytes(self, data: bytes) -> None:
         self.outbox.put(frame_bytes(data))
-        await self.outbox.drained()
+        if not self.outbox.is_idle:
+            await self.outbox.drained()
 
     async def handle_flood(self, event: dict[str, Any], wait: float) -> None:
         # There is no envelope for an error; the client finds its messages slowed down instead.

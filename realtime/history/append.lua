@@ -53,7 +53,9 @@ if top > before then
   bytes = bytes + added
   -- Trim by count and by bytes, reading the oldest to know their sizes.
   while first < top and (top - first + 1 > size or bytes > max_bytes) do
-    local oldest = redis.call('XRANGE', log, string.format('%.0f-0', first), '+', 'COUNT', 32)
+    -- About 256 KiB at a time: a few large ones, or some dozen small ones.
+    local count = math.max(1, math.min(32, math.floor(262144 * (top - first + 1) / math.max(bytes, 1))))
+    local oldest = redis.call('XRANGE', log, string.format('%.0f-0', first), '+', 'COUNT', count)
     for _, entry in ipairs(oldest) do
       if first >= top or (top - first + 1 <= size and bytes <= max_bytes) then break end
       bytes = bytes - #entry[2][2]

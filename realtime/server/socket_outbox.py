@@ -93,6 +93,11 @@ class SocketOutbox:
         """Whether something waits for the socket to take it."""
         return self._is_writing
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is being written."""
+        return not self._is_writing
+
     def has_room(self, size: int) -> bool:
         """Whether an item of that many bytes would be taken."""
         return not self._queue or self._waiting + size <= self._limit

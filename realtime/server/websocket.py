@@ -193,6 +193,7 @@ class WebSocketConnection:
         )
         handshake = ServerProtocol()
         self._response: Response | None = handshake.accept(upgrade)
+        handshake.parser.close()  # its frame and the protocol refer to each other
         self._server.protocol_connected(self)
         if self._response.status_code != 101:
             self._response.headers["Sec-WebSocket-Version"] = "13"  # RFC 6455, section 4.4
