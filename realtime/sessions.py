@@ -70,6 +70,15 @@ class Session:
     def sid(self) -> str | None:
         return self.identity.sid if self.identity else None
 
+    def describe(self) -> dict[str, str | None]:
+        """Who this is, for a line of the log."""
+        return {
+            "session": self.id,
+            "topic": self.topic,
+            "user": self.username,
+            "address": self.address,
+        }
+
 
 class Sessions:
     """The registry of this process."""

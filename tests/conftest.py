@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Project, RedisServer, Server, start_server
+from tests.certificates import write_certificate
+from tests.servers import Project, RedisServer, Server, start_secure_server, start_server
 
 
 @pytest.fixture(scope="session")
@@ -37,15 +38,28 @@ def project(make_project: Callable[..., Project]) -> Project:
     return make_project()
 
 
-@pytest.fixture(scope="session", params=["daphne", "serve"])
-def server(project: Project, request: pytest.FixtureRequest) -> Iterator[Server]:
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a certificate for 127.0.0.1 and its key."""
+    folder = tmp_path_factory.mktemp("certificate")
+    write_certificate(folder)
+    return folder
+
+
+@pytest.fixture(scope="session", params=["daphne", "serve", "serve over TLS"])
+def server(project: Project, request: pytest.FixtureRequest, certificate: Path) -> Iterator[Server]:
     """A shared server with the embedded default: use topics of your own.
 
-    What runs against it runs twice: on stock daphne, and on `manage.py serve`.
+    What runs against it runs on stock daphne, on `manage.py serve`, and on its `ssl:` endpoint.
     """
-    server = start_server(project, request.param)
-    yield server
-    server.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "serve over TLS":
+            patch.setenv("SSL_CERT_FILE", str(certificate / "certificate.pem"))
+            server = start_secure_server(project, certificate)
+        else:
+            server = start_server(project, request.param)
+        yield server
+        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Real servers for tests, as processes of their own: daphne, `serve`, uvicorn, and Redis."""
 
+import dataclasses
 import os
 import signal
 import socket
@@ -83,6 +84,7 @@ class Server:
     log: Path
     project: Project
     kind: str = "daphne"
+    secure_port: int | None = None
 
     @property
     def frame_limit(self) -> int:
@@ -91,11 +93,13 @@ class Server:
 
     @property
     def http(self) -> str:
+        if self.secure_port is not None:
+            return f"https://127.0.0.1:{self.secure_port}"
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def ws(self) -> str:
-        return f"ws://127.0.0.1:{self.port}"
+        return self.http.replace("http", "ws", 1)
 
     def read_log(self) -> str:
         return self.log.read_text()
@@ -144,6 +148,19 @@ def start_server(
             return server
     server.stop(kill=True)
     raise AssertionError(f"{kind} did not start:\n{server.read_log()}")
+
+
+def start_secure_server(project: Project, certificate: Path) -> Server:
+    """Start `serve` with a TLS endpoint, which tests are pointed at."""
+    port = find_free_port()
+    server = start_server(
+        project,
+        "serve",
+        "--endpoint",
+        f"ssl:{port}:privateKey={certificate}/key.pem:certKey={certificate}/certificate.pem"
+        ":interface=127.0.0.1",
+    )
+    return dataclasses.replace(server, secure_port=port)
 
 
 class RedisServer:

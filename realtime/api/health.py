@@ -56,6 +56,7 @@ async def ready(request: HttpRequest) -> JsonResponse:
 
 
 def _ask_database() -> None:
+    connection.close()  # a new one: SQLite would answer from one that is open, file or no file
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")

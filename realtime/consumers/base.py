@@ -207,7 +207,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
             self.session.began = time.time()
             self._limit_age()
             self.runtime.recorder.note(self.session)
-            logger.info("session opened", extra=self._describe())
+            logger.info("session opened", extra=self.session.describe())
         bucket = self.runtime.limits.find_bucket(self.session) if self._has_begun else None
         session, receive = self.session, self._receive
         while True:
@@ -254,7 +254,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
 
     def _end_slow(self) -> None:
         if self._close_code is None:
-            logger.warning("a session is too slow", extra=self._describe())
+            logger.warning("a session is too slow", extra=self.session.describe())
             self._close_code = CloseCode.SLOW_CONSUMER
             self.outbox.abort(CloseCode.SLOW_CONSUMER, "slow consumer")
             self.release()
@@ -281,7 +281,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         logger.info(
             "session closed" if self._has_begun else "session refused",
             extra={
-                **self._describe(),
+                **self.session.describe(),
                 "seconds": round(session.ended - session.began, 3),
                 "messages_in": session.messages_in,
                 "bytes_in": session.bytes_in,
@@ -290,15 +290,6 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
                 "code": int(session.close_code),
             },
         )
-
-    def _describe(self) -> dict[str, Any]:
-        session = self.session
-        return {
-            "session": session.id,
-            "topic": session.topic,
-            "user": session.username,
-            "address": session.address,
-        }
 
 
 def _find_header(scope: Any, name: bytes) -> str:

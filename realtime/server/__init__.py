@@ -19,7 +19,9 @@ nothing else. How it gets in, and why each piece exists:
     factory for a protocol and hands it the transport. `ConnectionFactory` stands in that place;
     `UpgradableRequest` tells it which request asks, so that the request need not be parsed again.
 
-`websocket.py`, one connection: handshake, events to the application, pings, closing.
+`handshake.py`, from that request to the library's answer and the application's scope.
+
+`websocket.py`, one connection: events to the application, pings, closing.
     - It takes the HTTP channel's registration as producer off the transport (a second one raises)
       and takes over `rawDataReceived`, or frames sent along with the handshake would be lost.
     - Reading pauses while the application has many messages to handle: daphne queues without end.
@@ -40,6 +42,9 @@ nothing else. How it gets in, and why each piece exists:
     bytes object goes to every socket. TLS goes through the transport in the same way.
 
 `dead_sockets.py`, what uvloop stops watching before Twisted has heard that the peer is gone.
+
+`socket_reader.py`, reading past Twisted's reactor, which takes as long as a whole small echo.
+    It stands in for two methods of the transport, so that pausing and closing reach it.
 
 `drain.py`, the orderly end. `processes.py` and its neighbours, several processes on one socket.
 

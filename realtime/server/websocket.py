@@ -10,17 +10,16 @@ import logging
 import time
 from collections import deque
 from typing import Any
-from urllib.parse import unquote
 
 from twisted.internet import tcp
-from websockets.datastructures import Headers
-from websockets.http11 import Request, Response
+from websockets.http11 import Response
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 from realtime.core.close_codes import CloseCode
 from realtime.core.framing import PING, build_close, build_frame
 from realtime.outbox import EXTENSION, frame_bytes, frame_text
+from realtime.server.handshake import answer_upgrade, build_scope, read_headers
 from realtime.server.parser import MessageParser
 from realtime.server.socket_outbox import SocketOutbox
 from realtime.server.socket_reader import SocketReader
@@ -179,45 +178,15 @@ class WebSocketConnection:
     # The handshake
 
     def _open(self, request: Any) -> None:
-        headers = [
-            (name.lower(), value)
-            for name, values in request.requestHeaders.getAllRawHeaders()
-            for value in values
-            if b"_" not in name  # CVE-2015-0219: a_b and a-b must not be taken for each other
-        ]
-        upgrade = Request(
-            request.uri.decode("ascii"),
-            Headers([(name.decode("ascii"), value.decode("latin-1")) for name, value in headers]),
-            method=request.method.decode("ascii"),
-            protocol=request.clientproto.decode("ascii"),
-        )
-        handshake = ServerProtocol()
-        self._response: Response | None = handshake.accept(upgrade)
-        handshake.parser.close()  # its frame and the protocol refer to each other
+        headers = read_headers(request)
+        self._response: Response | None = answer_upgrade(request, headers)
         self._server.protocol_connected(self)
         if self._response.status_code != 101:
-            self._response.headers["Sec-WebSocket-Version"] = "13"  # RFC 6455, section 4.4
             self._write(self._response.serialize())
             self._transport.loseConnection()
             return
-        root_path = self._server.root_path
-        for name, value in headers:
-            if name == b"daphne-root-path":
-                root_path = unquote(value.decode("ascii"))
-        scope = {
-            "type": "websocket",
-            "asgi": {"version": "3.0"},
-            "path": unquote(request.path.decode("ascii")),
-            "raw_path": request.path,
-            "root_path": root_path,
-            "scheme": "wss" if request.isSecure() else "ws",
-            "headers": headers,
-            "query_string": request.query_string,
-            "client": request.client_addr,
-            "server": request.server_addr,
-            "subprotocols": _split_subprotocols(headers),
-            "extensions": {EXTENSION: self.outbox},
-        }
+        scope = build_scope(request, headers, root_path=self._server.root_path)
+        scope["extensions"] = {EXTENSION: self.outbox}
         self._push({"type": "websocket.connect"})
         task = self._loop.create_task(self._server.application(scope, self.receive, self.send))
         task.add_done_callback(self._leave)
@@ -317,12 +286,3 @@ class WebSocketConnection:
 
     def __hash__(self) -> int:
         return id(self)
-
-
-def _split_subprotocols(headers: list[tuple[bytes, bytes]]) -> list[str]:
-    return [
-        part.strip()
-        for name, value in headers
-        if name == b"sec-websocket-protocol"
-        for part in value.decode("latin-1").split(",")
-    ]
