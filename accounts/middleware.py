@@ -4,7 +4,6 @@ The credential in the first message is the consumer's to read; it is given the m
 """
 
 from collections.abc import Iterable
-from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
 
@@ -46,17 +45,14 @@ class TokenMiddleware:
                 identity = await avalidate_access_token(token)
         except errors.InvalidToken as error:
             auth_error = error
-        await self.app(
-            {
-                **without_credentials(scope),
-                "user": AnonymousUser() if identity is None else identity.user,
-                "identity": identity,
-                "auth_error": auth_error,
-                "authenticate": avalidate_access_token,
-            },
-            receive,
-            send,
-        )
+        # In place: with a copy the server's scope, and the token in it, would stay in memory for
+        # as long as the session lives.
+        hide_credentials(scope)
+        scope["user"] = AnonymousUser() if identity is None else identity.user
+        scope["identity"] = identity
+        scope["auth_error"] = auth_error
+        scope["authenticate"] = avalidate_access_token
+        await self.app(scope, receive, send)
 
 
 def find_token(*, headers: Headers, subprotocols: Iterable[str]) -> str | None:
@@ -76,10 +72,14 @@ def find_token(*, headers: Headers, subprotocols: Iterable[str]) -> str | None:
     return None
 
 
-def without_credentials(scope: Scope) -> dict[str, Any]:
-    """A copy of the scope whose headers and subprotocols hold no credential."""
-    subprotocols = [s for s in scope["subprotocols"] if not s.startswith(BEARER_SUBPROTOCOL)]
-    return {**scope, "subprotocols": subprotocols, "headers": _clean_headers(scope["headers"])}
+def hide_credentials(scope: Scope) -> None:
+    """Take every credential out of the scope's headers and subprotocols."""
+    scope["subprotocols"] = [
+        subprotocol
+        for subprotocol in scope["subprotocols"]
+        if not subprotocol.startswith(BEARER_SUBPROTOCOL)
+    ]
+    scope["headers"] = _clean_headers(scope["headers"])
 
 
 def _clean_headers(headers: Headers) -> list[tuple[bytes, bytes]]:

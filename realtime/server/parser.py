@@ -60,30 +60,39 @@ class MessageParser:
         """What the protocol wants to be written; empty bytes for the end of the stream."""
         return [] if self._protocol is None else self._protocol.data_to_send()
 
-    def feed(self, data: bytes) -> list[Message]:
-        """The messages that `data` completes; none after a fault or a close."""
+    def find_buffer(self) -> memoryview | None:
+        """Where what comes next may be received into, before it is fed; None: anywhere."""
+        return None if self._long is None else self._long.free
+
+    def feed(self, data: bytes | memoryview) -> list[Message]:
+        """The messages that `data` completes; none after a fault or a close.
+
+        Only what `find_buffer()` gave out is fed as a view.
+        """
         protocol = self._protocol
         messages: list[Message] = []
-        if self._long is not None:
-            if not self._long.add(data):
+        if self._long is None:
+            rest = bytes(data)
+        else:
+            rest = self._long.add(data)
+            if not self._long.is_whole:
                 return messages
-            payload, data = self._long.finish()
+            messages.append(self._long.unmask())
             self._long = None
-            messages.append(payload)
         if self._kept:
-            data, self._kept = self._kept + data, b""
+            rest, self._kept = self._kept + rest, b""
         if protocol is None or (protocol.is_between_messages and protocol.state is OPEN):
-            position = self._take_small_frames(data, messages)
+            position = self._take_small_frames(rest, messages)
             if position:
-                data = data[position:]
-            if self._begins_small_frame(data):
-                self._kept = data
+                rest = rest[position:]
+            if self._begins_small_frame(rest):
+                self._kept = rest
                 return messages
-            self._long = _LongFrame.begin(data, most=self._max_size)
+            self._long = _LongFrame.begin(rest, most=self._max_size)
             if self._long is not None:
                 return messages
-        if data:
-            messages += self.protocol.take(data)
+        if rest:
+            messages += self.protocol.take(rest)
         return messages
 
     def release(self) -> None:
@@ -149,12 +158,14 @@ class MessageParser:
 
 
 class _LongFrame:
-    """A binary message in one long frame, gathered without the library's buffer and its copies."""
+    """A binary message in one long frame, received straight into a buffer of its size."""
 
-    def __init__(self, chunk: bytes, *, start: int, size: int) -> None:
-        self._mask = chunk[start - 4 : start]
-        self._chunks = [chunk[start:]]
-        self._missing = size - len(self._chunks[0])
+    def __init__(self, beginning: bytes, *, mask: bytes, size: int) -> None:
+        self._mask = mask
+        self._buffer = bytearray(size)
+        self._view = memoryview(self._buffer)
+        self._view[: len(beginning)] = beginning
+        self._filled = len(beginning)
 
     @classmethod
     def begin(cls, data: bytes, *, most: int) -> "_LongFrame | None":
@@ -164,24 +175,29 @@ class _LongFrame:
         size = int.from_bytes(data[2:10], "big")
         if not 65_536 <= size <= most or len(data) >= 14 + size:
             return None
-        return cls(data, start=14, size=size)
+        return cls(data[14:], mask=data[10:14], size=size)
 
-    def add(self, chunk: bytes) -> bool:
-        """Take what came next; whether the frame is whole."""
-        self._chunks.append(chunk)
-        self._missing -= len(chunk)
-        return self._missing <= 0
+    @property
+    def free(self) -> memoryview:
+        """The part of the buffer that is to be filled."""
+        return self._view[self._filled :]
 
-    def finish(self) -> tuple[bytes, bytes]:
-        """The message, and what came behind it."""
-        rest = b""
-        if self._missing < 0:
-            last = self._chunks.pop()
-            self._chunks.append(last[: self._missing])
-            rest = last[self._missing :]
-        masked = b"".join(self._chunks)
-        self._chunks.clear()
-        return apply_mask(masked, self._mask), rest
+    def add(self, data: bytes | memoryview) -> bytes:
+        """Take what came next, which may stand in the buffer already; returns what is behind."""
+        taken = min(len(data), len(self._buffer) - self._filled)
+        if not isinstance(data, memoryview):
+            self._view[self._filled : self._filled + taken] = data[:taken]
+        self._filled += taken
+        return bytes(data[taken:])
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the last byte has come."""
+        return self._filled == len(self._buffer)
+
+    def unmask(self) -> bytes:
+        """The message."""
+        return apply_mask(self._buffer, self._mask)
 
 
 class _Protocol(ServerProtocol):

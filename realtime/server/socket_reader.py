@@ -25,13 +25,20 @@ TRANSPORTS: WeakSet[Any] = WeakSet()
 
 
 class SocketReader:
-    """Gives what a transport's socket receives to `on_data`."""
+    """Gives what a transport's socket receives to `on_data`; where `find_buffer` returns one, it
+    is received into that, and `on_data` gets the part of it that was filled."""
 
-    def __init__(self, transport: Any, on_data: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        transport: Any,
+        on_data: Callable[[bytes | memoryview], None],
+        find_buffer: Callable[[], memoryview | None],
+    ) -> None:
         self._transport = transport
         self._socket = transport.socket
         self._file = transport.fileno()
         self._on_data = on_data
+        self._find_buffer = find_buffer
         self._loop = asyncio.get_running_loop()
         self._is_reading = False
 
@@ -54,8 +61,14 @@ class SocketReader:
             self._loop.remove_reader(self._file)
 
     def _read(self) -> None:
+        # A long message has a buffer of its own, which the kernel fills without another copy.
+        buffer = self._find_buffer()
         try:
-            data = self._socket.recv(READ_SIZE)
+            data: bytes | memoryview
+            if buffer is None:
+                data = self._socket.recv(READ_SIZE)
+            else:
+                data = buffer[: self._socket.recv_into(buffer)]
         except (BlockingIOError, InterruptedError):
             return
         except OSError as failure:

@@ -74,14 +74,14 @@ class WebSocketConnection:
         # What the client sent right behind its handshake is still with the channel.
         channel.rawDataReceived = self.dataReceived
         if self.outbox.socket is not None:
-            SocketReader(transport, self.dataReceived).start()
+            SocketReader(transport, self.dataReceived, self._parser.find_buffer).start()
         request, self._request = self._request, None
         self._open(request)
 
-    def dataReceived(self, data: bytes) -> None:
+    def dataReceived(self, data: bytes | memoryview) -> None:
         """Bytes from the client."""
         if not self._is_accepted:
-            self._keep_early(data)
+            self._keep_early(bytes(data))
             return
         self._last_received = time.monotonic()
         self._pinged_at = None

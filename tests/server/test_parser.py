@@ -223,3 +223,34 @@ def test_a_message_in_a_million_fragments_takes_no_more_memory_than_its_bytes() 
     tracemalloc.stop()
     assert parser.feed(build(CONT)) == [b"ab" * 30_000]
     assert grown < 100_000
+
+
+@pytest.mark.parametrize("cut", [14, 15, 1000, 70_000])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_long_frame_is_gathered_with_what_stands_around_it(cut: int, in_place: bool) -> None:
+    long = bytes(range(256)) * 300
+    stream = build(TEXT, b"before") + build(BINARY, long) + build(TEXT, b"behind") * 2
+    start = len(build(TEXT, b"before"))
+    parser = MessageParser(max_size=len(long))
+    messages = parser.feed(stream[: start + cut])
+    position = start + cut
+    while position < len(stream):
+        buffer = parser.find_buffer() if in_place else None
+        if buffer is None:
+            piece = stream[position : position + 5000]
+            messages += parser.feed(piece)
+        else:
+            piece = stream[position : position + min(5000, len(buffer))]
+            buffer[: len(piece)] = piece
+            messages += parser.feed(buffer[: len(piece)])
+        position += len(piece)
+    assert messages == ["before", long, "behind", "behind"]
+    assert parser.take_answers() == []
+
+
+def test_a_frame_that_is_too_long_is_not_gathered() -> None:
+    parser = MessageParser(max_size=70_000)
+    assert parser.feed(build(BINARY, b"x" * 70_001)[:100]) == []
+    assert parser.find_buffer() is None
+    assert parser.protocol.close_sent is not None
+    assert parser.protocol.close_sent.code == 1009
