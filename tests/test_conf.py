@@ -29,7 +29,7 @@ def test_without_options_everything_has_its_default() -> None:
     assert options.namespaces["stats"].kind is Kind.STATS
     assert options.namespaces["stats"].slow is Slow.LATEST
     assert options.echo_policy is Policy.AUTHENTICATED
-    assert (options.max_frame_bytes, options.authentication_timeout) == (1024 * 1024, 10)
+    assert (options.frame_limit, options.authentication_timeout) == (1024 * 1024, 10)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_every_scalar_can_be_set_by_the_environment(name: str) -> None:
             text, value = "some text", "some text"  # type: ignore[assignment]
         case float():
             text, value = "2.5", 2.5  # type: ignore[assignment]
-        case int():
+        case int() | None:
             text, value = "77", 77  # type: ignore[assignment]
     options = read_environment({f"REALTIME_{name}": text, "OTHER": "x", "REALTIMES": "y"})
     assert options == {name: value}
