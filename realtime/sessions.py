@@ -106,8 +106,12 @@ class Sessions:
     def add(self, session: Session) -> None:
         """Register a session; one that was told to end during its handshake ends now."""
         self._sessions[session.id] = session
+        self.check(session, since=session.handshake_began)
+
+    def check(self, session: Session, *, since: float) -> None:
+        """End a session that a disconnect since then (monotonic seconds) meant, as it is now."""
         for moment, target, code in self._recent:
-            if moment >= session.handshake_began and target.matches(session):
+            if moment >= since and target.matches(session):
                 session.close(code, "")
                 return
 

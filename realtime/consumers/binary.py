@@ -42,11 +42,6 @@ class BinaryConsumer(UploadConsumer):
         else:
             await super().handle_message(message)
 
-    def release(self) -> None:
-        if self._request is not None:
-            self._request.cancel()
-        super().release()
-
     def _begin_request(self, request: ArrayRequest) -> None:
         if self.namespace.format is not Format.NPY:
             raise NotSupported("this topic makes no arrays; ask on a topic of format npy")
@@ -67,6 +62,7 @@ class BinaryConsumer(UploadConsumer):
         self._request = self.runtime.run_soon(self._answer(request, source, size))
 
     async def _answer(self, request: ArrayRequest, source: Source, size: int) -> None:
+        # Not cancelled when the session ends: the thread computes on, and counts until it is done.
         try:
             frames = await asyncio.to_thread(self._make, request, source)
             await self.outbox.drained()

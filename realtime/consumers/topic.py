@@ -213,10 +213,13 @@ class TopicConsumer(SessionConsumer):
     async def _refresh(self, message: Refresh) -> None:
         if self.session.user is None:
             raise InvalidToken("an anonymous session has no token to refresh; connect with one")
+        began = time.monotonic()
         identity = await self.authenticate(message.token)
         if identity.user.pk != self.session.user.pk:
             raise InvalidToken("that token is another user's; connect anew to change the user")
         self.set_identity(identity)
+        # The new token's sign-in may have been revoked while it was looked up.
+        self.runtime.sessions.check(self.session, since=began)
         if not is_allowed(self.policy, identity.user):
             self.close(CloseCode.PERMISSION_DENIED, "permission denied")
             return

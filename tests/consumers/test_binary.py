@@ -426,6 +426,21 @@ async def test_one_request_is_in_flight_for_each_session_and_their_sum_is_bounde
         assert (await receive_error(one))["code"] == "message_too_big"
 
 
+async def test_an_array_counts_until_it_is_made_though_its_session_is_gone(
+    small_server: Server, token: str, name: str
+) -> None:
+    big = {"shape": [MIB - 128], "dtype": "uint8", "source": "slow"}
+    async with open_binary(small_server, token, name) as gone:
+        await gone.send(big)
+        await check_alive(gone)
+    async with open_binary(small_server, token, name) as client:
+        await client.send(big)
+        assert (await receive_error(client))["code"] == "rate_limited"
+        await asyncio.sleep(1.2)
+        await client.send(big)
+        assert (await client.receive_array())[1].nbytes == MIB - 128
+
+
 async def test_more_than_a_hundred_refused_requests_in_a_minute_end_the_session(
     small_server: Server, token: str, name: str
 ) -> None:
