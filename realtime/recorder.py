@@ -36,6 +36,7 @@ class Recorder:
         self._renewal = settings.lease_renewal_seconds
         self._changes: deque[Session] = deque(maxlen=MAX_WAITING)
         self._changed = asyncio.Event()
+        self._saving: asyncio.Task[bool] | None = None
         self._has_row = False
 
     def note(self, session: Session) -> None:
@@ -61,16 +62,25 @@ class Recorder:
         """Write all that waits."""
         while self._changes:
             batch = [self._changes.popleft() for _ in range(min(len(self._changes), BATCH_SIZE))]
-            if not await self._write(self._write_batch, batch):
-                self._changes.extendleft(reversed(batch))
+            # Shielded: what was taken out of the queue is written, whoever is cancelled meanwhile.
+            self._saving = asyncio.get_running_loop().create_task(self._save(batch))
+            if not await asyncio.shield(self._saving):
                 self._changed.set()
                 await asyncio.sleep(RETRY_DELAY)
                 return
 
     async def close(self) -> None:
         """Write what waits, and give up the lease."""
+        if self._saving is not None:
+            await asyncio.wait({self._saving})
         await self.flush()
         await self._write(self._end_lease)
+
+    async def _save(self, batch: list[Session]) -> bool:
+        saved = await self._write(self._write_batch, batch)
+        if not saved:
+            self._changes.extendleft(reversed(batch))
+        return saved
 
     async def _write(self, operation: Any, *arguments: Any) -> bool:
         try:
