@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from project.development import load_secret
 from project.logs import HIDDEN
 from realtime.conf import read_environment
+from realtime.redis_address import build_layer_host
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -121,7 +122,7 @@ REDIS_URL = env.str("REDIS_URL", "")
 CHANNEL_LAYERS: dict[str, Any] = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [REDIS_URL]},
+        "CONFIG": {"hosts": [build_layer_host(REDIS_URL)]},
     }
     if REDIS_URL
     else {

@@ -137,6 +137,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     # All topics together, when the history is in memory.
     memory_history_topics: Positive = 10_000
     memory_history_bytes: Positive = 256 * MIB
+    # What a process keeps of the publications that it handed on last, all topics together, so
+    # that sessions which come back soon need no read of the history.
+    recent_bytes: Positive = 64 * MIB
     # How long a topic's group is kept after its last local subscriber.
     group_leave_delay: Annotated[float, Meta(ge=0)] = 30.0
 

@@ -8,11 +8,13 @@ from typing import Protocol
 
 from realtime.conf import Namespace
 from realtime.core.errors import IllegalTransition, Unavailable
-from realtime.core.positions import Position, Sequence
+from realtime.core.positions import Position, Sequence, fits, link_batch
+from realtime.core.recent import Recent
 from realtime.core.topics import Topic
 from realtime.encoding import Burst, LivePublication
-from realtime.history import History, Page
+from realtime.history import PAGE_BYTES, History, Page, Top
 from realtime.layer import Layer
+from realtime.reading import READ_LIMIT, Reader
 
 logger = logging.getLogger("realtime.hub")
 
@@ -22,7 +24,6 @@ JUMP_PATIENCE = 0.01
 JOIN_CHECK_DELAY = 0.1
 # Waits between reads while the history does not answer.
 RETRY_DELAY = 0.5
-READ_LIMIT = 1000
 # Under load, publications that come within this time leave together.
 JOIN_SECONDS = 0.001
 # Batches that arrive while the group is being joined.
@@ -74,6 +75,7 @@ class HeldTopic:
         *,
         layer: Layer,
         history: History,
+        recent: Recent,
         leave_delay: float,
         on_left: Callable[["HeldTopic"], None],
     ) -> None:
@@ -87,6 +89,8 @@ class HeldTopic:
         self.statistics: Follower | None = None
         self._layer = layer
         self._history = history
+        self._recent = recent
+        self._reader = Reader(topic, history=history, on_page=self._look_at)
         self._leave_delay = leave_delay
         self._on_left = on_left
         self._loop = asyncio.get_running_loop()
@@ -95,12 +99,11 @@ class HeldTopic:
         self._holders = 0
         self._leave_timer: asyncio.TimerHandle | None = None
         self._sequence: Sequence[bytes] = Sequence(epoch="", offset=0)
-        self._early: list[tuple[str | None, int, int, list[bytes | None]]] = []
+        self._early: list[tuple[str | None, int, int, list[bytes | None], bytes]] = []
         self._outgoing: list[LivePublication] = []  # in order, not handed on yet
         self._arrived = 0.0
         self._join_timer: asyncio.TimerHandle | None = None
         self._filling: asyncio.Task[None] | None = None
-        self._reads: dict[tuple[int, int], asyncio.Task[Page]] = {}
 
     # Membership
 
@@ -112,6 +115,11 @@ class HeldTopic:
     def position(self) -> Position:
         """The last publication that the followers were given."""
         return self._sequence.position
+
+    @property
+    def mark(self) -> bytes:
+        """The mark of the publication at the position; empty where it is not known."""
+        return self._sequence.mark
 
     async def hold(self) -> None:
         """Count one more holder and wait until the topic is ready; raises Unavailable."""
@@ -142,16 +150,16 @@ class HeldTopic:
             if self.keeps_history:
                 (top,) = await self._history.read_tops([self.topic])
             else:
-                top = Position(epoch="", offset=0)
+                top = Top(epoch="", offset=0)
         except BaseException:
             self._move(State.IDLE)
             self._early.clear()
             raise
-        self._sequence = Sequence(epoch=top.epoch, offset=top.offset)
+        self._sequence = Sequence(epoch=top.epoch, offset=top.offset, mark=top.mark)
         self._move(State.READY)
         early, self._early = self._early, []
-        for epoch, offset, first, bodies in early:
-            self.accept(epoch=epoch, offset=offset, first=first, bodies=bodies)
+        for epoch, offset, first, bodies, link in early:
+            self.accept(epoch=epoch, offset=offset, first=first, bodies=bodies, link=link)
 
     def _start_leaving(self) -> None:
         self._leave_timer = None
@@ -164,6 +172,7 @@ class HeldTopic:
         self._flush()
         self.followers.clear()
         self.statistics = None
+        self._forget_past()
         self._move(State.LEAVING)
         self._moving = self._loop.create_task(self._leave())
 
@@ -187,12 +196,18 @@ class HeldTopic:
     # Order
 
     def accept(
-        self, *, epoch: str | None, offset: int, first: int, bodies: list[bytes | None]
+        self,
+        *,
+        epoch: str | None,
+        offset: int,
+        first: int,
+        bodies: list[bytes | None],
+        link: bytes = b"",
     ) -> None:
-        """Take publications as they arrive; hand on what is in order."""
+        """Take a batch of publications as it arrives; hand on what is in order."""
         if self._state is State.JOINING:
             if len(self._early) < MAX_EARLY:  # what does not fit is found by the check of tops
-                self._early.append((epoch, offset, first, bodies))
+                self._early.append((epoch, offset, first, bodies, link))
             return
         if not self.is_ready:
             return
@@ -202,64 +217,134 @@ class HeldTopic:
             self.catch_up()
         else:
             self.first = max(self.first, first)
-            self._hand_on(self._sequence.accept(first=offset, items=bodies))
-            if self._sequence.has_jump:
+            links = link_batch(link, len(bodies))
+            self._hand_on(self._sequence.accept(first=offset, items=bodies, links=links))
+            if self._sequence.is_broken:
+                self.catch_up()
+            elif self._sequence.has_jump:
                 self.catch_up(delay=0 if None in bodies else JUMP_PATIENCE)
 
     def catch_up(self, *, delay: float = 0) -> None:
         """Read from the history what is missing, once for everybody."""
-        if self._filling is None:
+        if self._filling is None and self.is_ready:
             self._filling = self._loop.create_task(self._fill(delay))
             self._filling.add_done_callback(self._end_filling)
 
-    async def read(self, *, after: int, limit: int = READ_LIMIT) -> Page:
-        """A page of the history; those who want the same at the same time share one read."""
-        key = (after, limit)
-        task = self._reads.get(key)
-        if task is None:
-            task = self._loop.create_task(self._history.read(self.topic, after=after, limit=limit))
-            self._reads[key] = task
-            task.add_done_callback(lambda _: self._reads.pop(key))
-        return await asyncio.shield(task)
+    def differs_from(self, top: Top) -> bool:
+        """Whether a top that was read after a moment does not fit what is here since then."""
+        position = self.position
+        return (
+            top.epoch != position.epoch
+            or top.offset != position.offset
+            or not fits(top.mark, self.mark)
+        )
+
+    def report_rewind(self, *, epoch: str) -> None:
+        """Called by whoever saw offsets given twice: that epoch has to end."""
+        if epoch == self._sequence.epoch:
+            self._sequence.is_broken = True
+            self.catch_up()
+
+    async def read(self, *, after: int) -> Page:
+        """What follows an offset, a page of it: from memory, or by one read for all who want
+        it; raises Unavailable."""
+        return self._find_recent(after) or await self._reader.read(after=after)
+
+    async def read_anew(self, *, after: int) -> Page:
+        """The same, asked of the history itself."""
+        return await self._history.read(self.topic, after=after, limit=READ_LIMIT)
+
+    def _find_recent(self, after: int) -> Page | None:
+        if not self._history.is_remote or self._sequence.is_broken:
+            return None
+        epoch, top = self.position.epoch, self.position.offset
+        entries = self._recent.read(
+            self.topic,
+            epoch=epoch,
+            after=after,
+            limit=READ_LIMIT,
+            max_bytes=PAGE_BYTES,
+            since=self._loop.time() - self.namespace.history_ttl,
+        )
+        if entries is None:
+            return None
+        bodies, links = [body for body, _ in entries], [link for _, link in entries]
+        first = min(self.first, after + 1)
+        return Page(epoch, first, top, after + 1, bodies, links, self.mark)
+
+    def _look_at(self, page: Page) -> None:
+        """A page that sessions read: it may say more than is known here."""
+        if page.epoch != self._sequence.epoch:
+            self.catch_up()
+            return
+        if page.top > self._sequence.announced:
+            self._sequence.announced = page.top
+            self.catch_up(delay=JUMP_PATIENCE)
+        if page.bodies:
+            entries = list(zip(page.bodies, page.links, strict=True))
+            self._recent.extend_back(
+                self.topic, epoch=page.epoch, first=page.start, entries=entries
+            )
 
     async def _fill(self, delay: float) -> None:
         await asyncio.sleep(delay)
-        if delay and not self._sequence.has_jump:
+        if delay and not self._sequence.has_jump and not self._sequence.is_broken:
             return
         while True:
-            after, announced = self._sequence.offset, self._sequence.announced
+            sequence = self._sequence
+            after, mark, announced = sequence.offset, sequence.mark, sequence.announced
             try:
-                page = await self._history.read(self.topic, after=after, limit=READ_LIMIT)
+                if sequence.is_broken:
+                    logger.error("the history went back", extra={"topic": str(self.topic)})
+                    await self._history.renew_epoch(self.topic, lost=sequence.epoch)
+                page = await self.read_anew(after=after)
             except Unavailable:
                 await asyncio.sleep(RETRY_DELAY)
                 continue
-            self._apply(page, after=after)
+            self._apply(page, after=after, mark=mark)
             self._sequence.settle(announced=announced, top=page.top)
-            if not self._sequence.has_jump:
+            if not self._sequence.has_jump and not self._sequence.is_broken:
                 return
 
-    def _apply(self, page: Page, *, after: int) -> None:
-        if page.epoch != self._sequence.epoch or page.top < after:
-            # Another epoch, or offsets that went back: the past that we knew is gone.
-            next = page.first if page.epoch != self._sequence.epoch else page.top + 1
-            self._sequence = Sequence(epoch=page.epoch, offset=next - 1)
-            # The page was cut after the old offset: what lies before that is read next.
-            self._sequence.announced = max(next - 1, page.top)
+    def _apply(self, page: Page, *, after: int, mark: bytes) -> None:
+        sequence = self._sequence
+        if page.epoch != sequence.epoch:
+            # The past that we knew is gone. The page was cut after an offset of that past: what
+            # the new epoch retains before it is read next.
+            self._forget_past()
+            next = page.first
+            sequence = self._sequence = Sequence(epoch=page.epoch, offset=next - 1)
+            sequence.announced = max(next - 1, page.top)
             self._tell_loss(epoch=page.epoch, next=next, reason=HISTORY_LOST)
-        elif page.start > self._sequence.offset + 1:
-            self._sequence.skip_to(page.start - 1)
+        elif page.top < after or (page.top == after and not fits(page.mark, mark)):
+            sequence.is_broken = True
+            return
+        elif page.start > sequence.offset + 1:
+            sequence.skip_to(page.start - 1)
             self._tell_loss(epoch=page.epoch, next=page.start, reason=HISTORY_TRIMMED)
         self.first = page.first
-        self._hand_on(self._sequence.accept(first=page.start, items=page.bodies))
+        self._hand_on(sequence.accept(first=page.start, items=page.bodies, links=page.links))
+
+    def _forget_past(self) -> None:
+        self._recent.forget(self.topic)
+        self._reader.forget()
 
     def _end_filling(self, task: asyncio.Task[None]) -> None:
         self._filling = None
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("filling a jump failed", exc_info=error, extra={"topic": str(self.topic)})
 
-    def _hand_on(self, ready: list[tuple[int, bytes]]) -> None:
+    def _hand_on(self, ready: list[tuple[int, bytes, bytes]]) -> None:
+        if ready and self._history.is_remote:
+            self._recent.add(
+                self.topic,
+                epoch=self._sequence.epoch,
+                first=ready[0][0],
+                entries=[(body, link) for _, body, link in ready],
+                now=self._loop.time(),
+            )
         self._join(
-            [LivePublication(self.topic, number=number, body=body) for number, body in ready]
+            [LivePublication(self.topic, number=number, body=body) for number, body, _ in ready]
         )
 
     def _pass_on(self, bodies: list[bytes | None]) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 from realtime.conf import Namespace, Settings
 from realtime.core.errors import Unavailable
+from realtime.core.positions import Position
+from realtime.core.recent import Recent
 from realtime.core.topics import Topic, parse_topic
 from realtime.held_topics import HeldTopic
 from realtime.history import History
@@ -47,6 +49,7 @@ class Hub:
         self._history = history
         self._on_control = on_control
         self._topics: dict[Topic, HeldTopic] = {}
+        self._recent = Recent(max_bytes=settings.recent_bytes)
         self._checked_up_to = 0
 
     async def hold(self, topic: Topic, namespace: Namespace) -> HeldTopic:
@@ -58,6 +61,7 @@ class Hub:
                 namespace,
                 layer=self._layer,
                 history=self._history,
+                recent=self._recent,
                 leave_delay=self._settings.group_leave_delay,
                 on_left=self._forget,
             )
@@ -72,12 +76,18 @@ class Hub:
         offset: int,
         first: int,
         bodies: list[bytes | None],
+        link: bytes = b"",
     ) -> None:
-        """Take publications with the offsets `offset`, `offset` + 1, … (None: read it from the
+        """Take a batch with the offsets `offset`, `offset` + 1, … (None: read it from the
         history). `epoch` None means that the namespace keeps no history."""
         held = self._topics.get(topic)
         if held is not None:
-            held.accept(epoch=epoch, offset=offset, first=first, bodies=bodies)
+            held.accept(epoch=epoch, offset=offset, first=first, bodies=bodies, link=link)
+
+    def find_position(self, topic: Topic) -> Position | None:
+        """The last publication of a topic that this process has, if it holds the topic."""
+        held = self._topics.get(topic)
+        return held.position if held is not None and held.is_ready else None
 
     async def receive_forever(self) -> None:
         """Take what the channel layer brings, until cancelled."""
@@ -96,6 +106,7 @@ class Hub:
                         offset=message["offset"],
                         first=message["first"],
                         bodies=message["entries"],
+                        link=message["link"],
                     )
                 else:
                     self._on_control(message)
@@ -118,21 +129,21 @@ class Hub:
         turn = held[start : start + CHECK_MOST]
         self._checked_up_to = start + len(turn)
         for index in range(0, len(turn), CHECK_SLICE):
-            suspects = await self._find_behind(turn[index : index + CHECK_SLICE])
+            suspects = await self._find_suspects(turn[index : index + CHECK_SLICE])
             if suspects:
                 await asyncio.sleep(CHECK_PATIENCE)
-                for suspect in await self._find_behind(suspects):
+                for suspect in await self._find_suspects(suspects):
                     suspect.catch_up()
 
-    async def _find_behind(self, topics: list[HeldTopic]) -> list[HeldTopic]:
-        before = {held: held.position for held in topics if held.is_ready}
-        tops = await self._history.read_tops([held.topic for held in before])
+    async def _find_suspects(self, topics: list[HeldTopic]) -> list[HeldTopic]:
+        """Those whose top is another than what was handed on (before or while it was read)."""
+        asked = [held for held in topics if held.is_ready]
+        unlike = {held: held.position for held in asked}
+        tops = await self._history.read_tops([held.topic for held in asked])
         return [
             held
-            for (held, position), top in zip(before.items(), tops, strict=True)
-            if top.epoch != position.epoch
-            or top.offset > held.position.offset
-            or top.offset < position.offset
+            for held, top in zip(asked, tops, strict=True)
+            if held.differs_from(top) and held.position == unlike[held]
         ]
 
     def _forget(self, held: HeldTopic) -> None:

@@ -7,7 +7,7 @@ hub without waiting for the echo from the channel layer.
 
 import asyncio
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from realtime.conf import Namespace, Settings
 from realtime.core.errors import Unavailable
 from realtime.core.positions import Position
 from realtime.core.topics import Topic
-from realtime.history import Accepted, Batch, History, Item
+from realtime.history import LONGEST_CARRIED, Accepted, Batch, History, Item
 from realtime.hub import PUBLICATIONS, Hub
 from realtime.layer import Layer
 
@@ -23,6 +23,8 @@ logger = logging.getLogger("realtime.pipeline")
 
 # Batches that wait to be announced where the history does not announce them itself.
 MAX_ANNOUNCEMENTS = 1000
+# Topics whose last accepted publication is remembered, so that its loss would be noticed.
+MAX_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,10 @@ class Pipeline:
         self._queue: deque[_Pending] = deque()
         self._bytes = 0
         self._flusher: asyncio.Task[None] | None = None
-        self._announcements: asyncio.Queue[tuple[Topic, str, int, int, list[bytes]]] = (
-            asyncio.Queue(MAX_ANNOUNCEMENTS)
+        # The last publication of each topic that was accepted here, newest topic last.
+        self._accepted: OrderedDict[Topic, Position] = OrderedDict()
+        self._announcements: asyncio.Queue[tuple[Topic, dict[str, object]]] = asyncio.Queue(
+            MAX_ANNOUNCEMENTS
         )
         self._announcer: asyncio.Task[None] | None = None
 
@@ -99,7 +103,7 @@ class Pipeline:
 
     async def _commit(self, shares: Sequence[Sequence[_Pending]]) -> None:
         kept = [share for share in shares if share[0].namespace.history_size]
-        results = await self._history.append([_build_batch(share) for share in kept])
+        results = await self._history.append([self._build_batch(share) for share in kept])
         for share, result in zip(kept, results, strict=True):
             self._settle(share, result)
         for share in shares:
@@ -120,6 +124,12 @@ class Pipeline:
             shares.setdefault(pending.topic, []).append(pending)
         self._bytes -= size
         return list(shares.values())
+
+    def _build_batch(self, share: Sequence[_Pending]) -> Batch:
+        topic, namespace = share[0].topic, share[0].namespace
+        known = self._hub.find_position(topic) if self._hub is not None else None
+        known = known or self._accepted.get(topic)
+        return Batch(topic, namespace, [pending.item for pending in share], known)
 
     def _settle(self, share: Sequence[_Pending], result: Accepted | Unavailable) -> None:
         if isinstance(result, Unavailable):
@@ -142,13 +152,32 @@ class Pipeline:
         if not new:
             return
         topic = share[0].topic
+        self._remember(topic, Position(result.epoch, first_new + len(new) - 1))
         if self._hub is not None:
             self._hub.deliver(
-                topic, epoch=result.epoch, offset=first_new, first=result.first, bodies=new
+                topic,
+                epoch=result.epoch,
+                offset=first_new,
+                first=result.first,
+                bodies=new,
+                link=result.link,
             )
         if self._layer.is_shared and not self._history.announces:
-            bodies = [body for body in new if body is not None]
-            self._announce(topic, result.epoch, first_new, result.first, bodies)
+            message = _build_message(
+                topic,
+                epoch=result.epoch,
+                offset=first_new,
+                first=result.first,
+                bodies=[body if body and len(body) <= LONGEST_CARRIED else None for body in new],
+                link=result.link,
+            )
+            self._announce(topic, message)
+
+    def _remember(self, topic: Topic, position: Position) -> None:
+        self._accepted[topic] = position
+        self._accepted.move_to_end(topic)
+        if len(self._accepted) > MAX_REMEMBERED:
+            self._accepted.popitem(last=False)
 
     async def _pass_on(self, share: Sequence[_Pending]) -> None:
         """Publish without a history: at most once, to whoever hears it now."""
@@ -167,33 +196,32 @@ class Pipeline:
             if not pending.future.done():
                 pending.future.set_result(Receipt(None))
 
-    def _announce(
-        self, topic: Topic, epoch: str, offset: int, first: int, bodies: list[bytes]
-    ) -> None:
+    def _announce(self, topic: Topic, message: dict[str, object]) -> None:
         if self._announcer is None:
             self._announcer = self._loop.create_task(self._announce_forever())
         if self._announcements.full():
             # Nothing is lost: other processes find it in the history within a second.
             logger.warning("an announcement was dropped", extra={"topic": str(topic)})
         else:
-            self._announcements.put_nowait((topic, epoch, offset, first, bodies))
+            self._announcements.put_nowait((topic, message))
 
     async def _announce_forever(self) -> None:
         while True:
-            topic, epoch, offset, first, bodies = await self._announcements.get()
-            message = _build_message(topic, epoch=epoch, offset=offset, first=first, bodies=bodies)
+            topic, message = await self._announcements.get()
             try:
                 await self._layer.send(topic.group, message)
             except Unavailable:
                 logger.warning("an announcement failed", extra={"topic": str(topic)})
 
 
-def _build_batch(share: Sequence[_Pending]) -> Batch:
-    return Batch(share[0].topic, share[0].namespace, [pending.item for pending in share])
-
-
 def _build_message(
-    topic: Topic, *, epoch: str | None, offset: int, first: int, bodies: Sequence[bytes | None]
+    topic: Topic,
+    *,
+    epoch: str | None,
+    offset: int,
+    first: int,
+    bodies: Sequence[bytes | None],
+    link: bytes = b"",
 ) -> dict[str, object]:
     return {
         "type": PUBLICATIONS,
@@ -201,6 +229,7 @@ def _build_message(
         "epoch": epoch,
         "offset": offset,
         "first": first,
+        "link": link,
         "entries": list(bodies),
     }
 

@@ -60,7 +60,7 @@ class StatisticsView(Follower):
 
     async def expire(self) -> None:
         """Forget everything if the history has, its time being over; raises Unavailable."""
-        page = await self.held.read(after=self.cursor, limit=1)
+        page = await self.held.read_anew(after=self.cursor)
         if page.epoch == self.epoch and page.first > page.top == self.cursor:
             self._forget_before(page.first)
 

@@ -13,13 +13,12 @@ from enum import Enum
 from realtime.conf import Slow
 from realtime.core.errors import IllegalTransition
 from realtime.core.messages import Gap, encode_message
-from realtime.core.positions import Position
+from realtime.core.positions import MARK_BYTES, Position, fits
 from realtime.encoding import Burst, LivePublication
 from realtime.held_topics import HISTORY_LOST, HISTORY_TRIMMED, HeldTopic
 from realtime.history import Page
 from realtime.outbox import Frames, Outbox, frame_text
 
-PAGE_LIMIT = 256
 # A pause between pages that bring nothing, while the process waits for the history itself.
 EMPTY_PAGE_DELAY = 0.05
 
@@ -48,7 +47,7 @@ async def find_start(
     """Where to begin: after `recover`, or with the last `history` publications, or now."""
     now = held.position
     if recover is not None:
-        page = await held.read(after=recover.offset, limit=1)
+        page = await held.read(after=recover.offset)
         same = page.epoch == recover.epoch
         if same and page.first - 1 <= recover.offset <= page.top:
             return Start(page.top, recover, recovered=True)
@@ -63,7 +62,7 @@ async def find_start(
         )
         return Start(page.top, Position(page.epoch, next - 1), recovered=False, gap=gap)
     if history:
-        page = await held.read(after=max(now.offset - history, 0), limit=1)
+        page = await held.read(after=max(now.offset - history, 0))
         if page.epoch == now.epoch:
             return Start(page.top, Position(page.epoch, page.start - 1))
     return Start(now.offset, now)
@@ -94,6 +93,7 @@ class Follower(ABC):
         self.held = held
         self.epoch = cursor.epoch
         self.cursor = cursor.offset  # the last publication that was taken
+        self.mark = b""  # its mark, as far as it was read
         self.state = State.NEW
 
     @property
@@ -106,7 +106,12 @@ class Follower(ABC):
         self._move(State.CATCHING_UP)
         self.held.followers[self] = None
         while not self._is_level():
-            page = await self.held.read(after=self._find_next_read(), limit=PAGE_LIMIT)
+            after = self._find_next_read()
+            page = await self.held.read(after=after)
+            if self._is_rewound(page, after):
+                self.held.report_rewind(epoch=self.epoch)
+                await asyncio.sleep(EMPTY_PAGE_DELAY)
+                continue
             await self._take_page(page)
             if not page.bodies and not self._is_level():
                 await asyncio.sleep(EMPTY_PAGE_DELAY)
@@ -156,7 +161,20 @@ class Follower(ABC):
     def _is_level(self) -> bool:
         position = self.held.position
         return self.state is State.ENDED or (
-            self.epoch == position.epoch and self.cursor >= position.offset
+            self.epoch == position.epoch
+            and self.cursor >= position.offset
+            and not (self.cursor == position.offset and not fits(self.mark, self.held.mark))
+        )
+
+    def _is_rewound(self, page: Page, after: int) -> bool:
+        """Whether the history under the cursor was replaced by another one."""
+        if page.epoch != self.epoch:
+            return False
+        if page.top == after == self.cursor and not fits(self.mark, page.mark):
+            return True
+        is_next = bool(page.bodies) and page.start == self.cursor + 1
+        return page.top < self.cursor or (
+            is_next and not fits(self.mark, page.links[0][:MARK_BYTES])
         )
 
     async def _take_page(self, page: Page) -> None:
@@ -167,17 +185,19 @@ class Follower(ABC):
             return  # the page was cut after an offset of the old epoch
         if page.first > self.cursor + 1:
             self._skip_to(epoch=page.epoch, next=page.first, reason=HISTORY_TRIMMED)
-        for number, body in enumerate(page.bodies, page.start):
+        for number, (body, link) in enumerate(
+            zip(page.bodies, page.links, strict=True), page.start
+        ):
             await self._make_room(len(body))
             if self.has_ended:
                 return
             if number > self.cursor:
-                self.cursor = number
+                self.cursor, self.mark = number, link[MARK_BYTES:]
                 self._take(LivePublication(self.held.topic, number=number, body=body))
 
     def _skip_to(self, *, epoch: str, next: int, reason: str) -> None:
         self._lose(epoch=epoch, next=next, reason=reason)
-        self.epoch, self.cursor = epoch, next - 1
+        self.epoch, self.cursor, self.mark = epoch, next - 1, b""
 
     def _move(self, state: State) -> None:
         if (self.state, state) not in _TRANSITIONS:

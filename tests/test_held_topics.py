@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from realtime import held_topics
+from realtime import held_topics, reading
 from realtime.core.errors import Unavailable
 from realtime.core.positions import MAX_HELD
 from realtime.core.windows import parse_window
@@ -262,20 +262,6 @@ class TestOrder:
         await stage.publish()
         assert listener.heard[-1] == 4
 
-    async def test_offsets_that_went_back_within_an_epoch_are_a_loss(self) -> None:
-        stage = Stage()
-        listener = await stage.listen()
-        await stage.publish(5)
-        stage.history._logs[TOPIC].top = 3
-        stage.history._logs[TOPIC].bodies.pop()
-        stage.history._logs[TOPIC].bodies.pop()
-        stage.held.catch_up()
-        await settle()
-        assert listener.heard[5:] == [(HISTORY_LOST, 4)]
-        stage.top = 3
-        await stage.publish()
-        assert listener.heard[6:] == [4]
-
     async def test_whatever_the_layer_does_followers_get_all_in_order_once(self) -> None:
         random_ = random.Random(1)
         stage = Stage(history_size=10_000)
@@ -308,14 +294,207 @@ class TestOrder:
         assert (stage.history.tops, stage.history.reads) == (0, [])
 
 
-async def test_those_who_read_the_same_share_one_read() -> None:
-    stage = Stage()
-    await stage.append(5)
-    await stage.held.hold()
-    pages = await asyncio.gather(*(stage.held.read(after=2, limit=10) for _ in range(20)))
-    assert (stage.history.reads, {page.start for page in pages}) == ([2], {3})
-    await stage.held.read(after=2, limit=10)
-    assert stage.history.reads == [2, 2]
+class TestRewind:
+    """A history that comes back without its newest gives offsets twice; that ends its epoch."""
+
+    async def test_a_top_below_the_position_ends_the_epoch_for_everybody(self) -> None:
+        stage = Stage()
+        listener = await stage.listen()
+        await stage.publish(5)
+        old = stage.held.position.epoch
+        stage.history.set_back(TOPIC, top=3)
+        stage.held.catch_up()
+        await wait_until(lambda: stage.history.renewed)
+        await settle()
+        assert (listener.heard[5:], stage.history.renewed) == ([(HISTORY_LOST, 1)], [old])
+        assert listener.epoch == stage.held.position.epoch != old
+        stage.top = 0
+        await stage.publish(2)
+        assert listener.heard[6:] == [1, 2]
+
+    async def test_publications_in_place_of_lost_ones_are_never_taken_for_the_next(self) -> None:
+        """The top has passed the position again before anybody looked: the links do not fit."""
+        stage = Stage()
+        listener = await stage.listen()
+        await stage.publish(5)
+        stage.history.set_back(TOPIC, top=3)
+        stage.top = 3
+        for _ in range(4):
+            await stage.publish()  # 4 and 5 look like repeats, 6 does not fit
+        await wait_until(lambda: stage.history.renewed)
+        await settle()
+        assert listener.heard == [1, 2, 3, 4, 5, (HISTORY_LOST, 1)]
+
+    async def test_other_publications_up_to_the_same_offset_are_seen_by_the_check(self) -> None:
+        stage = Stage()
+        listener = await stage.listen()
+        await stage.publish(5)
+        (top,) = await stage.history.read_tops([TOPIC])
+        assert not stage.held.differs_from(top)
+        stage.history.set_back(TOPIC, top=3)
+        stage.top = 3
+        await stage.publish(2)
+        assert listener.heard == [1, 2, 3, 4, 5]
+        (top,) = await stage.history.read_tops([TOPIC])
+        assert stage.held.differs_from(top)
+        stage.held.catch_up()
+        await wait_until(lambda: listener.heard[5:] == [(HISTORY_LOST, 1)])
+
+    async def test_a_jump_over_the_rewind_is_seen_when_it_is_filled(self) -> None:
+        stage = Stage()
+        listener = await stage.listen()
+        await stage.publish(5)
+        stage.history.set_back(TOPIC, top=2)
+        stage.top = 2
+        await stage.append(6)  # to 8, not heard
+        await stage.publish()
+        await wait_until(lambda: stage.history.renewed)
+        await settle()
+        assert listener.heard == [1, 2, 3, 4, 5, (HISTORY_LOST, 1)]
+
+    async def test_a_reader_who_saw_it_first_tells_the_topic(self) -> None:
+        stage = Stage()
+        listener = await stage.listen()
+        await stage.publish(5)
+        epoch = stage.held.position.epoch
+        stage.held.report_rewind(epoch="another")
+        await settle()
+        assert stage.history.renewed == []
+        stage.held.report_rewind(epoch=epoch)
+        await wait_until(lambda: stage.history.renewed == [epoch])
+        await wait_until(lambda: listener.heard[5:] == [(HISTORY_LOST, 1)])
+
+    async def test_the_epoch_ends_once_the_history_answers_again(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(held_topics, "RETRY_DELAY", 0.01)
+        stage = Stage()
+        listener = await stage.listen()
+        await stage.publish(5)
+        stage.history.set_back(TOPIC, top=3)
+        stage.top = 3
+        for _ in range(3):
+            await stage.publish()
+        stage.history.is_down = True
+        await settle()
+        assert listener.heard == [1, 2, 3, 4, 5]
+        stage.history.is_down = False
+        await wait_until(lambda: listener.heard[5:] == [(HISTORY_LOST, 1)])
+
+
+class TestReading:
+    """Those who come back together cost a handful of reads."""
+
+    async def test_readers_at_once_share_a_read_from_the_lowest_of_them(self) -> None:
+        stage = Stage()
+        await stage.append(50)
+        await stage.held.hold()
+        stage.history.gate.clear()
+        first = asyncio.create_task(stage.held.read(after=45))
+        await settle(0.005)
+        others = [asyncio.create_task(stage.held.read(after=n)) for n in (40, 20, 30, 20, 48, 50)]
+        await settle(0.005)
+        stage.history.gate.set()
+        pages = [await first, *[await other for other in others]]
+        assert stage.history.reads == [45, 20]
+        assert [page.start for page in pages] == [46, 41, 21, 31, 21, 49, 51]
+        assert [page.end for page in pages[:-1]] == [50] * 6
+        assert not pages[-1].bodies
+
+    async def test_those_who_come_within_a_second_read_nothing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(reading, "PAGE_LIFE", 0.05)
+        stage = Stage()
+        await stage.append(50)
+        await stage.held.hold()
+        assert (await stage.held.read(after=2)).start == 3
+        page = await stage.held.read(after=7)
+        assert (stage.history.reads, page.start, len(page.bodies)) == ([2], 8, 43)
+        await settle(0.08)
+        await stage.held.read(after=7)
+        assert stage.history.reads == [2, 7]
+
+    async def test_what_was_handed_on_lately_is_not_read(self) -> None:
+        stage = Stage()
+        await stage.append(5)
+        listener = await stage.listen()
+        await stage.publish(5)
+        assert listener.heard == [6, 7, 8, 9, 10]
+        page = await stage.held.read(after=7)
+        assert (page.start, page.top, list(page.bodies)) == (
+            8,
+            10,
+            [build_body(n) for n in (8, 9, 10)],
+        )
+        assert not (await stage.held.read(after=10)).bodies
+        assert stage.history.reads == []
+
+    async def test_an_older_page_is_kept_in_front_of_what_was_handed_on(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(reading, "PAGE_LIFE", 0)
+        stage = Stage()
+        await stage.append(20)
+        await stage.listen()
+        await stage.publish()
+        await stage.held.read(after=10)
+        await settle(0.005)
+        assert (await stage.held.read(after=15)).start == 16
+        assert stage.history.reads == [10]
+        await stage.held.read(after=5)
+        assert stage.history.reads == [10, 5]
+
+    async def test_a_thousand_readers_who_come_one_by_one_make_a_handful_of_reads(self) -> None:
+        random_ = random.Random(3)
+        stage = Stage()
+        await stage.append(900)
+        await stage.listen()
+        for number in range(1000):
+            await stage.held.read(after=random_.randint(0, stage.top))
+            if number % 10 == 0:
+                await stage.publish()
+        assert len(stage.history.reads) < 15
+
+    async def test_what_expired_is_not_given_from_memory(self) -> None:
+        stage = Stage(history_ttl=0.02)
+        await stage.listen()
+        await stage.publish(3)
+        await settle(0.04)
+        page = await stage.held.read(after=0)
+        assert (page.first, list(page.bodies), stage.history.reads) == (4, [], [0])
+
+    async def test_a_new_epoch_empties_the_memory(self) -> None:
+        stage = Stage()
+        listener = await stage.listen()
+        await stage.publish(3)
+        stage.history.forget()
+        stage.top = 0
+        await stage.publish(2)
+        await wait_until(lambda: listener.heard[-1] == 2)
+        page = await stage.held.read(after=0)
+        assert (page.epoch, page.end) == (stage.held.position.epoch, 2)
+
+    async def test_a_page_that_says_more_than_was_heard_makes_the_topic_catch_up(self) -> None:
+        stage = Stage()
+        listener = await stage.listen()
+        await stage.append(3)  # not heard
+        await stage.held.read(after=1)
+        await wait_until(lambda: listener.heard == [1, 2, 3])
+
+    async def test_a_failure_is_told_to_everybody_who_waits(self) -> None:
+        stage = Stage()
+        await stage.held.hold()
+        await stage.append(3)
+        stage.history.gate.clear()
+        stage.history.is_down = True
+        readers = [asyncio.create_task(stage.held.read(after=n)) for n in (0, 1, 1)]
+        await settle(0.005)
+        stage.history.gate.set()
+        results = await asyncio.gather(*readers, return_exceptions=True)
+        assert [type(result) for result in results] == [Unavailable] * 3
+        stage.history.is_down = False
+        assert (await stage.held.read(after=1)).end == 3
 
 
 async def test_a_reader_who_gives_up_does_not_spoil_the_read_of_others() -> None:
@@ -323,11 +502,11 @@ async def test_a_reader_who_gives_up_does_not_spoil_the_read_of_others() -> None
     await stage.append(5)
     await stage.held.hold()
     stage.history.gate.clear()
-    readers = [asyncio.create_task(stage.held.read(after=0)) for _ in range(2)]
+    readers = [asyncio.create_task(stage.held.read(after=1)) for _ in range(2)]
     await settle(0.005)
     readers[0].cancel()
     stage.history.gate.set()
-    assert len((await readers[1]).bodies) == 5
+    assert len((await readers[1]).bodies) == 4
 
 
 async def test_statistics_begin_anew_where_the_group_was_left_in_between() -> None:

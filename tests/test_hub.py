@@ -9,6 +9,7 @@ import pytest
 from realtime import hub as hub_module
 from realtime.conf import build_settings
 from realtime.core.errors import Unavailable
+from realtime.core.positions import Position
 from realtime.core.topics import Topic
 from realtime.history import Accepted, Batch, Item
 from realtime.history.memory import MemoryHistory
@@ -50,7 +51,7 @@ class Office:
     async def append(self, topic: Topic = TOPIC) -> Accepted:
         top = (await MemoryHistory.read_tops(self.history, [topic]))[0].offset
         batch = Batch(topic, self.namespace, [Item(build_body(top + 1))])
-        (result,) = await MemoryHistory.append(self.history, [batch])
+        (result,) = await self.history.store([batch])
         assert isinstance(result, Accepted)
         return result
 
@@ -63,6 +64,7 @@ class Office:
                 "epoch": result.epoch,
                 "offset": result.offsets[0],
                 "first": result.first,
+                "link": result.link,
                 "entries": [build_body(offset) for offset in result.offsets],
             }
         )
@@ -118,13 +120,22 @@ async def test_topics_that_nobody_holds_are_passed_over(office: Office) -> None:
         {},
         {"type": "publications"},
         {"type": "publications", "topic": "no topic"},
-        {"type": "publications", "topic": 7, "epoch": "e", "offset": 1, "first": 1, "entries": []},
+        {
+            "type": "publications",
+            "topic": 7,
+            "epoch": "e",
+            "offset": 1,
+            "first": 1,
+            "link": b"",
+            "entries": [],
+        },
         {
             "type": "publications",
             "topic": "broadcast:a",
             "epoch": "e",
             "offset": "1",
             "first": "x",
+            "link": None,
             "entries": None,
         },
         {
@@ -133,6 +144,7 @@ async def test_topics_that_nobody_holds_are_passed_over(office: Office) -> None:
             "epoch": None,
             "offset": 0,
             "first": 0,
+            "link": b"",
             "entries": [b"no entry"],
         },
     ],
@@ -181,6 +193,26 @@ async def test_a_lost_epoch_is_found_by_the_check(office: Office) -> None:
     office.history.forget()
     await wait_until(lambda: len(listener.heard) == 2)
     assert listener.heard[1] == ("history_lost", 1)
+
+
+async def test_a_history_that_went_back_is_found_by_the_check(office: Office) -> None:
+    """Nothing more is published; whoever comes back later must not find offsets given twice."""
+    listener = await office.listen()
+    for _ in range(3):
+        office.send(await office.append())
+    await wait_until(lambda: listener.heard == [1, 2, 3])
+    office.history.set_back(TOPIC, top=1)
+    await wait_until(lambda: listener.heard[3:] == [("history_lost", 1)])
+    assert len(office.history.renewed) == 1
+
+
+async def test_the_last_publication_of_a_topic_that_is_held_is_known(office: Office) -> None:
+    assert office.hub.find_position(TOPIC) is None
+    await office.listen()
+    office.hub.deliver(TOPIC, epoch="another", offset=9, first=1, bodies=[build_body(9)])
+    result = await office.append()
+    office.send(result)
+    await wait_until(lambda: office.hub.find_position(TOPIC) == Position(result.epoch, 1))
 
 
 async def test_a_check_without_an_answer_is_made_again(office: Office) -> None:

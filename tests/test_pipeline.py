@@ -23,6 +23,8 @@ class RecordingHub:
 
     def __init__(self) -> None:
         self.delivered: list[tuple[Topic, str | None, int, int, list[bytes | None]]] = []
+        self.links: list[bytes] = []
+        self.positions: dict[Topic, Position] = {}
 
     def deliver(
         self,
@@ -32,8 +34,13 @@ class RecordingHub:
         offset: int,
         first: int,
         bodies: list[bytes | None],
+        link: bytes = b"",
     ) -> None:
         self.delivered.append((topic, epoch, offset, first, bodies))
+        self.links.append(link)
+
+    def find_position(self, topic: Topic) -> Position | None:
+        return self.positions.get(topic)
 
 
 class Press:
@@ -237,6 +244,7 @@ async def test_without_history_a_shared_layer_carries_it_to_everybody_once() -> 
             "epoch": None,
             "offset": 0,
             "first": 0,
+            "link": b"",
             "entries": [b"a"],
         }
     ]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from realtime.core import recent
 from realtime.core.close_codes import CloseCode
 from realtime.core.errors import IllegalTransition, Unavailable
 from realtime.core.positions import Position
@@ -242,11 +243,14 @@ class TestDelivery:
         if stage.namespace.history_size == 100_000:
             assert session.offsets == list(range(after + 1, told + 1))
 
-    async def test_falling_behind_the_trimmed_end_while_catching_up_is_a_gap(self) -> None:
+    async def test_falling_behind_the_trimmed_end_while_catching_up_is_a_gap(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(recent, "MAX_ENTRIES", 10)
         stage, session = Stage(history_size=50), Session(limit=1)
         await stage.append(50)
         await stage.held.hold()
-        start = await find_start(stage.held, history=50)
+        start = Start(50, Position(stage.held.position.epoch, 0))
         session.gate.clear()
         subscription = Subscription(stage.held, outbox=session.outbox, start=start)
         # The first page is in hand, the one after it will have been trimmed.
@@ -292,7 +296,7 @@ class TestDelivery:
         stage, session = Stage(), Session()
         await stage.append(5)
         await stage.held.hold()
-        start = await find_start(stage.held, history=5)
+        start = Start(5, Position(stage.held.position.epoch, 0))
         stage.history.is_down = True
         with pytest.raises(Unavailable):
             await subscribe(stage, session, start)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -9,11 +10,12 @@ import msgspec
 from realtime.conf import Namespace, build_settings
 from realtime.core.entries import Entry, encode_entry
 from realtime.core.errors import Unavailable
-from realtime.core.positions import Position
+from realtime.core.positions import MARK_BYTES
+from realtime.core.recent import Recent
 from realtime.core.topics import Topic
 from realtime.encoding import Burst, LivePublication
 from realtime.held_topics import HeldTopic
-from realtime.history import Accepted, Batch, Item, Page
+from realtime.history import Accepted, Batch, Item, Page, Top
 from realtime.history.memory import MemoryHistory
 
 TOPIC = Topic("broadcast", "a")
@@ -58,39 +60,83 @@ class FakeLayer:
 
 
 class WatchedHistory(MemoryHistory):
-    """The memory history, which counts its calls and can be held up or taken down."""
+    """The memory history, which counts its calls and can be held up, taken down or set back.
+
+    Like a remote one it gives each publication a mark, by which readers notice a rewind.
+    """
+
+    is_remote = True
 
     def __init__(self, **options: Any) -> None:
         super().__init__(build_settings(options))
         self.appends: list[Sequence[Batch]] = []
         self.reads: list[int] = []
         self.tops = 0
+        self.renewed: list[str] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.is_down = False
+        self._marks: dict[tuple[str, int], bytes] = {}
+        self._batches = 0
 
     async def append(self, batches: Sequence[Batch]) -> list[Accepted | Unavailable]:
         self.appends.append(batches)
         await self.gate.wait()
         if self.is_down:
             return [Unavailable("the history is down")] * len(batches)
-        return await super().append(batches)
+        return await self.store(batches)
+
+    async def store(self, batches: Sequence[Batch]) -> list[Accepted | Unavailable]:
+        """Append without being watched."""
+        results: list[Accepted | Unavailable] = []
+        for result in await super().append(batches):
+            assert isinstance(result, Accepted)
+            self._batches += 1
+            mark = self._batches.to_bytes(MARK_BYTES, "big")
+            new = [n for i, n in enumerate(result.offsets) if i not in result.duplicates]
+            for offset in new:
+                self._marks[result.epoch, offset] = mark
+            link = self._mark(result.epoch, new[0] - 1) + mark if new else b""
+            results.append(replace(result, link=link))
+        return results
 
     async def read(self, topic: Topic, *, after: int, limit: int) -> Page:
         self.reads.append(after)
         await self.gate.wait()
         self._check()
-        return await super().read(topic, after=after, limit=limit)
+        page = await super().read(topic, after=after, limit=limit)
+        links = [
+            self._mark(page.epoch, offset - 1) + self._mark(page.epoch, offset)
+            for offset in range(page.start, page.end + 1)
+        ]
+        mark = self._mark(page.epoch, page.top)
+        return replace(page, links=links, mark=mark)
 
-    async def read_tops(self, topics: Sequence[Topic]) -> list[Position]:
+    async def read_tops(self, topics: Sequence[Topic]) -> list[Top]:
         self.tops += 1
         await self.gate.wait()
         self._check()
-        return await super().read_tops(topics)
+        tops = await super().read_tops(topics)
+        return [Top(top.epoch, top.offset, self._mark(top.epoch, top.offset)) for top in tops]
+
+    async def renew_epoch(self, topic: Topic, *, lost: str) -> None:
+        self._check()
+        self.renewed.append(lost)
+        await super().renew_epoch(topic, lost=lost)
+
+    def set_back(self, topic: Topic, *, top: int) -> None:
+        """Come back as an older snapshot: without what followed `top`."""
+        log = self._logs[topic]
+        while log.top > top:
+            log.bodies.pop()
+            log.top -= 1
 
     def forget(self) -> None:
         """Lose everything: each topic begins a new epoch."""
         self._logs.clear()
+
+    def _mark(self, epoch: str, offset: int) -> bytes:
+        return self._marks.get((epoch, offset), bytes(MARK_BYTES))
 
     def _check(self) -> None:
         if self.is_down:
@@ -136,6 +182,7 @@ class Stage:
             self.namespace,
             layer=self.layer,  # type: ignore[arg-type]
             history=self.history,
+            recent=Recent(max_bytes=1024 * 1024),
             leave_delay=leave_delay,
             on_left=self.left.append,
         )
@@ -149,7 +196,7 @@ class Stage:
     async def append(self, count: int = 1) -> Accepted:
         """Store the next publications without telling anybody."""
         items = [Item(build_body(self.top + n)) for n in range(1, count + 1)]
-        (result,) = await MemoryHistory.append(self.history, [Batch(TOPIC, self.namespace, items)])
+        (result,) = await self.history.store([Batch(TOPIC, self.namespace, items)])
         assert isinstance(result, Accepted)
         self.top = result.offsets[-1]
         return result
@@ -158,7 +205,11 @@ class Stage:
         """Deliver a batch as the layer would; the bodies of offsets in `without` are left out."""
         bodies = [None if n in without else build_body(n) for n in result.offsets]
         self.held.accept(
-            epoch=result.epoch, offset=result.offsets[0], first=result.first, bodies=bodies
+            epoch=result.epoch,
+            offset=result.offsets[0],
+            first=result.first,
+            bodies=bodies,
+            link=result.link,
         )
 
     async def publish(self, count: int = 1) -> None:

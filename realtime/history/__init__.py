@@ -1,9 +1,28 @@
 """The history: the one truth about what was published. Chosen by `REALTIME["REDIS_URL"]`."""
 
 from realtime.conf import Settings
-from realtime.history.base import Accepted, Batch, History, Item, Page
+from realtime.history.base import (
+    LONGEST_CARRIED,
+    PAGE_BYTES,
+    Accepted,
+    Batch,
+    History,
+    Item,
+    Page,
+    Top,
+)
 
-__all__ = ["Accepted", "Batch", "History", "Item", "Page", "open_history"]
+__all__ = [
+    "LONGEST_CARRIED",
+    "PAGE_BYTES",
+    "Accepted",
+    "Batch",
+    "History",
+    "Item",
+    "Page",
+    "Top",
+    "open_history",
+]
 
 
 def open_history(settings: Settings) -> History:

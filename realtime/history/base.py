@@ -11,6 +11,9 @@ from realtime.core.topics import Topic
 
 # A page stops after the publication that takes it over this many bytes.
 PAGE_BYTES = 256 * 1024
+# A longer body is announced by its offset only; each hub then reads it once from the history.
+# (Redis cuts a subscriber with 32 MiB waiting, and with it every topic.)
+LONGEST_CARRIED = 64 * 1024
 # How long a publication's id is remembered, in seconds.
 ID_MEMORY = 300
 
@@ -25,11 +28,16 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Publications for one topic, in order, with the namespace that bounds its history."""
+    """Publications for one topic, in order, with the namespace that bounds its history.
+
+    `known` is the last publication that is known to have been accepted: a history that has
+    lost it begins a new epoch.
+    """
 
     topic: Topic
     namespace: Namespace
     items: Sequence[Item]
+    known: Position | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +46,31 @@ class Accepted:
 
     `offsets` has one for each item; `first` is the first retained offset afterwards. Items whose
     id was known already are in `duplicates` (by index), with the offset of the first one.
+    `link` is that of the first new one (see `realtime.core.positions`); the new ones share a mark.
     """
 
     epoch: str
     offsets: Sequence[int]
     duplicates: frozenset[int]
     first: int
+    link: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
+class Top:
+    """The last publication of a topic and its mark, which is empty where marks are not needed."""
+
+    epoch: str
+    offset: int
+    mark: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Page:
     """Retained publications in a row: those with the offsets `start`, `start` + 1, ….
 
-    `first` is the first retained offset (`top` + 1 where none is), `top` the last one given.
+    `first` is the first retained offset (`top` + 1 where none is), `top` the last one given and
+    `mark` its mark. Each body has a link.
     """
 
     epoch: str
@@ -58,6 +78,13 @@ class Page:
     top: int
     start: int
     bodies: Sequence[bytes]
+    links: Sequence[bytes]
+    mark: bytes = b""
+
+    @property
+    def end(self) -> int:
+        """The offset of the last publication in it, or the one before `start`."""
+        return self.start + len(self.bodies) - 1
 
 
 class History(ABC):
@@ -69,6 +96,8 @@ class History(ABC):
 
     # Whether append() also announces a batch to the topic's group in the channel layer.
     announces: bool = False
+    # Whether reading costs a round trip, so that a process had better keep what is new.
+    is_remote: bool = False
 
     @abstractmethod
     async def append(self, batches: Sequence[Batch]) -> list[Accepted | Unavailable]:
@@ -79,8 +108,12 @@ class History(ABC):
         """Up to `limit` publications after an offset (from the first retained one)."""
 
     @abstractmethod
-    async def read_tops(self, topics: Sequence[Topic]) -> list[Position]:
-        """The position of each topic; a topic that has none yet gets its epoch, at offset 0."""
+    async def read_tops(self, topics: Sequence[Topic]) -> list[Top]:
+        """The top of each topic; a topic that has none yet gets its epoch, at offset 0."""
+
+    @abstractmethod
+    async def renew_epoch(self, topic: Topic, *, lost: str) -> None:
+        """Begin a new epoch, since `lost` gave offsets twice; nothing if it has ended already."""
 
     @abstractmethod
     async def close(self) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 from realtime.conf import Settings
 from realtime.core.errors import Unavailable
-from realtime.core.positions import Position
 from realtime.core.topics import Topic
-from realtime.history.base import ID_MEMORY, PAGE_BYTES, Accepted, Batch, History, Page
+from realtime.history.base import ID_MEMORY, PAGE_BYTES, Accepted, Batch, History, Item, Page, Top
+
+# What one remembered id takes, about.
+ID_BYTES = 200
 
 
 class MemoryHistory(History):
@@ -30,8 +32,14 @@ class MemoryHistory(History):
         self._bytes -= log.expire(time.monotonic())
         return log.read(after=after, limit=limit)
 
-    async def read_tops(self, topics: Sequence[Topic]) -> list[Position]:
-        return [Position(log.epoch, log.top) for log in map(self._open, topics)]
+    async def read_tops(self, topics: Sequence[Topic]) -> list[Top]:
+        return [Top(log.epoch, log.top) for log in map(self._open, topics)]
+
+    async def renew_epoch(self, topic: Topic, *, lost: str) -> None:
+        log = self._logs.get(topic)
+        if log is not None and log.epoch == lost:
+            self._bytes -= log.size
+            self._logs[topic] = _Log()
 
     async def close(self) -> None:
         self._logs.clear()
@@ -43,15 +51,15 @@ class MemoryHistory(History):
         self._bytes -= log.expire(now)
         offsets, duplicates = [], set()
         for index, item in enumerate(batch.items):
-            known = log.find_id(item.id, now) if item.id else None
+            known = log.ids.get(item.id) if item.id else None
             if known is not None:
                 duplicates.add(index)
-                offsets.append(known)
+                offsets.append(known[0])
                 continue
-            self._bytes += len(item.body) - log.append(item.body, batch)
+            before = log.size
+            log.append(item, batch, now)
+            self._bytes += log.size - before
             offsets.append(log.top)
-            if item.id:
-                log.ids[item.id] = (log.top, now)
         log.expires = now + batch.namespace.history_ttl
         self._evict(keep=log)
         return Accepted(log.epoch, offsets, frozenset(duplicates), log.first)
@@ -70,11 +78,11 @@ class MemoryHistory(History):
             if log is keep:
                 return
             del self._logs[topic]
-            self._bytes -= log.bytes
+            self._bytes -= log.size
 
 
 class _Log:
-    """One topic's publications."""
+    """One topic's publications. `size` is what they and their ids take, in bytes."""
 
     def __init__(self) -> None:
         self.epoch = uuid.uuid4().hex[:12]
@@ -88,35 +96,33 @@ class _Log:
     def first(self) -> int:
         return self.top - len(self.bodies) + 1
 
-    def append(self, body: bytes, batch: Batch) -> int:
-        """Add one and trim; returns the bytes that were trimmed."""
+    @property
+    def size(self) -> int:
+        return self.bytes + ID_BYTES * len(self.ids)
+
+    def append(self, item: Item, batch: Batch, now: float) -> None:
+        """Add one and trim."""
         self.top += 1
-        self.bodies.append(body)
-        self.bytes += len(body)
-        trimmed = 0
+        self.bodies.append(item.body)
+        self.bytes += len(item.body)
+        if item.id:
+            self.ids[item.id] = (self.top, now)
         while len(self.bodies) > 1 and (
             len(self.bodies) > batch.namespace.history_size
             or self.bytes > batch.namespace.history_bytes
         ):
-            size = len(self.bodies.popleft())
-            self.bytes -= size
-            trimmed += size
-        return trimmed
+            self.bytes -= len(self.bodies.popleft())
 
     def expire(self, now: float) -> int:
-        """Drop everything if the topic has been quiet for its time; returns the bytes dropped."""
-        if now < self.expires:
-            return 0
-        dropped, self.bytes = self.bytes, 0
-        self.bodies.clear()
-        return dropped
-
-    def find_id(self, id: str, now: float) -> int | None:
-        """The offset that an id got within the last minutes."""
+        """Drop old ids, and everything if the topic has been quiet for its time; returns the
+        bytes dropped."""
+        before = self.size
         while self.ids and next(iter(self.ids.values()))[1] < now - ID_MEMORY:
             self.ids.popitem(last=False)
-        known = self.ids.get(id)
-        return known[0] if known else None
+        if now >= self.expires:
+            self.bytes = 0
+            self.bodies.clear()
+        return before - self.size
 
     def read(self, *, after: int, limit: int) -> Page:
         start = max(after + 1, self.first)
@@ -126,4 +132,5 @@ class _Log:
             size += len(self.bodies[index])
             if size >= PAGE_BYTES:
                 break
-        return Page(self.epoch, self.first, self.top, start, bodies)
+        links = [b""] * len(bodies)  # a memory never goes back
+        return Page(self.epoch, self.first, self.top, start, bodies, links)

@@ -7,6 +7,7 @@ default would make two copies of one publication).
 """
 
 import asyncio
+import os
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,13 +24,19 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from realtime.conf import Settings
 from realtime.core.errors import Unavailable
-from realtime.core.positions import Position
+from realtime.core.positions import MARK_BYTES
 from realtime.core.topics import Topic
-from realtime.history.base import ID_MEMORY, PAGE_BYTES, Accepted, Batch, History, Page
+from realtime.history.base import (
+    ID_MEMORY,
+    LONGEST_CARRIED,
+    PAGE_BYTES,
+    Accepted,
+    Batch,
+    History,
+    Page,
+    Top,
+)
 
-# A longer body is announced by its offset only; each hub then reads it once from here.
-# (Redis cuts a subscriber with 32 MiB waiting, and with it every topic.)
-LONGEST_CARRIED = 64 * 1024
 # A topic that somebody holds keeps its epoch at least this many seconds.
 HOLD_SECONDS = 86_400
 
@@ -37,10 +44,13 @@ _FOLDER = Path(__file__).parent
 _APPEND = (_FOLDER / "append.lua").read_bytes()
 _READ = (_FOLDER / "read.lua").read_text()
 _TOPS = (_FOLDER / "tops.lua").read_text()
+_RENEW = (_FOLDER / "renew.lua").read_text()
 
 
 class RedisHistory(History):
     """Streams and scripts; any instance that has the same Redis sees the same history."""
+
+    is_remote = True
 
     def __init__(self, settings: Settings) -> None:
         self._timeout = settings.history_timeout
@@ -63,6 +73,7 @@ class RedisHistory(History):
         self._client = Redis(connection_pool=pool)
         self._read_script = self._client.register_script(_READ)
         self._tops_script = self._client.register_script(_TOPS)
+        self._renew_script = self._client.register_script(_RENEW)
 
     async def append(self, batches: Sequence[Batch]) -> list[Accepted | Unavailable]:
         commands = [self._build_append(batch) for batch in batches]
@@ -83,16 +94,21 @@ class RedisHistory(History):
         keys = [_key(topic, "meta"), _key(topic, "log")]
         arguments = [_new_epoch(), after, limit, PAGE_BYTES, HOLD_SECONDS]
         reply = await self._run(self._read_script, keys, arguments)
-        epoch, first, top, start, *bodies = reply
-        return Page(epoch.decode(), int(first), int(top), int(start), bodies)
+        epoch, first, top, mark, start, *rows = reply
+        bodies, links = rows[::2], rows[1::2]
+        return Page(epoch.decode(), int(first), int(top), int(start), bodies, links, mark)
 
-    async def read_tops(self, topics: Sequence[Topic]) -> list[Position]:
+    async def read_tops(self, topics: Sequence[Topic]) -> list[Top]:
         keys = [_key(topic, "meta") for topic in topics]
         reply = await self._run(self._tops_script, keys, [_new_epoch(), HOLD_SECONDS])
         return [
-            Position(epoch.decode(), int(top))
-            for epoch, top in zip(reply[::2], reply[1::2], strict=True)
+            Top(epoch.decode(), int(top), mark)
+            for epoch, top, mark in zip(reply[::3], reply[1::3], reply[2::3], strict=True)
         ]
+
+    async def renew_epoch(self, topic: Topic, *, lost: str) -> None:
+        keys = [_key(topic, "meta"), _key(topic, "log")]
+        await self._run(self._renew_script, keys, [lost, _new_epoch()])
 
     async def close(self) -> None:
         await self._drop_connection()
@@ -118,6 +134,9 @@ class RedisHistory(History):
             channel,
             build_message_head(topic),
             LONGEST_CARRIED,
+            batch.known.epoch if batch.known else "",
+            batch.known.offset if batch.known else 0,
+            os.urandom(MARK_BYTES),
         ]
         for item in batch.items:
             arguments += (item.id or "", item.body)
@@ -187,8 +206,8 @@ def find_group_prefix(settings: Settings) -> str | None:
 
 
 def build_message_head(topic: Topic) -> bytes:
-    """The beginning of a batch message in msgpack; the script adds the four fields left."""
-    return b"\x86" + b"".join(
+    """The beginning of a batch message in msgpack; the script adds the five fields left."""
+    return b"\x87" + b"".join(
         msgspec.msgpack.encode(part) for part in ("type", "publications", "topic", str(topic))
     )
 
@@ -205,10 +224,12 @@ def _new_epoch() -> str:
 def _read_append(reply: Any) -> Accepted | Unavailable:
     if isinstance(reply, Exception):
         return _unavailable(reply)
-    epoch, first, *offsets = reply
+    epoch, first, link, *offsets = reply
     numbers = [int(offset) for offset in offsets]
     duplicates = frozenset(index for index, offset in enumerate(numbers) if offset < 0)
-    return Accepted(epoch.decode(), [abs(offset) for offset in numbers], duplicates, int(first))
+    return Accepted(
+        epoch.decode(), [abs(offset) for offset in numbers], duplicates, int(first), link
+    )
 
 
 def _unavailable(error: BaseException) -> Unavailable:

@@ -8,7 +8,6 @@ import pytest
 
 from realtime.conf import build_settings
 from realtime.core.errors import Unavailable
-from realtime.core.positions import Position
 from realtime.core.topics import Topic
 from realtime.history import Accepted, History
 from realtime.history.base import PAGE_BYTES
@@ -200,10 +199,22 @@ class TestContract:
         known, unknown = write("-1"), write("-2")
         epoch = (await known.append(b"a", b"b")).epoch
         tops = await history.read_tops([unknown.topic, known.topic])
-        assert tops[1] == Position(epoch, 2)
+        assert (tops[1].epoch, tops[1].offset) == (epoch, 2)
         assert tops[0].offset == 0
         assert await history.read_tops([unknown.topic, known.topic]) == tops
         assert (await unknown.append(b"c")).epoch == tops[0].epoch
+
+    async def test_an_epoch_that_was_lost_ends_once(self, write: Write, history: History) -> None:
+        log = write()
+        old = (await log.append(b"a", (b"b", "id"))).epoch
+        await history.renew_epoch(log.topic, lost="another")
+        assert (await log.read()).epoch == old
+        await history.renew_epoch(log.topic, lost=old)
+        page = await log.read()
+        assert (page.epoch != old, page.first, page.top, list(page.bodies)) == (True, 1, 0, [])
+        await history.renew_epoch(log.topic, lost=old)
+        after = await log.append((b"b", "id"))
+        assert (after.epoch, list(after.offsets), after.duplicates) == (page.epoch, [1], set())
 
 
 class TestMemory:
@@ -248,6 +259,13 @@ class TestMemory:
         for _ in range(10):
             await other.append(b"z" * 900)
         assert (await quiet.read()).epoch == epoch
+
+    async def test_ids_count_as_bytes(self) -> None:
+        history = self.open(MEMORY_HISTORY_BYTES=10_000)
+        quiet, busy = (Writer(history, Topic("broadcast", name)) for name in "ab")
+        await quiet.append(b"x")
+        await busy.append(*((b"", f"id{n}") for n in range(100)))
+        assert (await quiet.read()).top == 0
 
     async def test_ids_are_forgotten_after_their_time(
         self, monkeypatch: pytest.MonkeyPatch

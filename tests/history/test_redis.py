@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from channels.layers import get_channel_layer
 
 from realtime.conf import Settings, build_settings
 from realtime.core.errors import Unavailable
-from realtime.core.positions import Position
+from realtime.core.positions import MARK_BYTES, Position, link_batch
 from realtime.core.topics import Topic
+from realtime.history import Accepted, Top
 from realtime.history.redis import LONGEST_CARRIED, RedisHistory, find_group_prefix
 from tests.history.conftest import Writer
 from tests.servers import RedisServer
@@ -55,6 +57,7 @@ class TestAnnouncement:
             "epoch": accepted.epoch,
             "offset": 1,
             "first": max(1, count - 4),
+            "link": accepted.link,
             "entries": bodies,
         }
         assert all(type(entry) is bytes for entry in message["entries"])
@@ -124,7 +127,7 @@ class TestStore:
         assert (result.duplicates, result.first) == ({2}, top + 2)
         page = await log.read(after=top + 2)
         assert (page.top, page.start, list(page.bodies)) == (top + 3, top + 3, [b"d"])
-        assert await history.read_tops([topic]) == [Position(result.epoch, top + 3)]
+        assert await history.read_tops([topic]) == [Top(result.epoch, top + 3, page.mark)]
         await asyncio.wait_for(layer.receive(channel), 5)
         message = await asyncio.wait_for(layer.receive(channel), 5)
         assert (message["offset"], message["first"]) == (top + 1, top + 2)
@@ -164,7 +167,7 @@ class TestStore:
         await here.append((b"a", "x"))
         result = await there.append((b"a", "x"), b"b")
         assert (list(result.offsets), result.duplicates) == ([1, 2], {0})
-        assert await here.read() == await there.read()
+        assert asdict(await here.read()) == asdict(await there.read())
         await other.close()
 
     async def test_an_error_of_one_batch_leaves_the_others(
@@ -176,6 +179,92 @@ class TestStore:
         assert isinstance(results[0], Unavailable)
         assert list(results[1].offsets) == [1]  # type: ignore[union-attr]
         assert list((await good.append(b"c")).offsets) == [2]
+
+
+class TestRewind:
+    """Redis comes back as it was some time ago, and is written on."""
+
+    @staticmethod
+    def snapshot(client: Any, topic: Topic) -> dict[str, bytes]:
+        return {key: client.dump(key) for key in client.keys(f"rt:{{{topic}}}:*")}
+
+    @staticmethod
+    def restore(client: Any, topic: Topic, snapshot: dict[str, bytes]) -> None:
+        client.delete(*client.keys(f"rt:{{{topic}}}:*"))
+        for key, value in snapshot.items():
+            client.restore(key, 60_000, value)
+
+    async def test_each_publication_is_linked_to_the_one_before(
+        self, history: RedisHistory, topic: Topic
+    ) -> None:
+        log = Writer(history, topic)
+        results = [await log.append(b"a", b"b"), await log.append((b"c", "x"))]
+        repeat = await log.append((b"c", "x"), b"d")
+        links = (await log.read()).links
+        assert links[0][:MARK_BYTES] == bytes(MARK_BYTES)
+        assert [link[:MARK_BYTES] for link in links[1:]] == [
+            link[MARK_BYTES:] for link in links[:-1]
+        ]
+        assert links == [*link_batch(results[0].link, 2), results[1].link, repeat.link]
+        page = await log.read(after=2, limit=1)
+        assert (page.links, page.mark) == ([results[1].link], repeat.link[MARK_BYTES:])
+        assert await history.read_tops([topic]) == [Top(page.epoch, 4, page.mark)]
+
+    async def test_a_publisher_who_knows_more_begins_a_new_epoch(
+        self, history: RedisHistory, topic: Topic, client: Any
+    ) -> None:
+        log = Writer(history, topic)
+        await log.append(b"a", b"b")
+        old = self.snapshot(client, topic)
+        before = await log.append(b"c", (b"d", "id"))
+        self.restore(client, topic, old)
+        known = Position(before.epoch, 4)
+        batch = log.batch((b"d", "id"), b"e")
+        (result,) = await history.append([replace(batch, known=known)])
+        assert isinstance(result, Accepted)
+        assert (result.epoch != before.epoch, list(result.offsets)) == (True, [1, 2])
+        page = await log.read()
+        assert (page.epoch, page.first, list(page.bodies)) == (result.epoch, 1, [b"d", b"e"])
+        for key in client.keys(f"rt:{{{topic}}}:*"):
+            assert client.ttl(key) > 0, key
+        (again,) = await history.append([replace(log.batch(b"f"), known=known)])
+        assert isinstance(again, Accepted)
+        assert (again.epoch, list(again.offsets)) == (result.epoch, [3])
+
+    async def test_a_publisher_who_knows_no_more_than_is_there_changes_nothing(
+        self, history: RedisHistory, topic: Topic
+    ) -> None:
+        log = Writer(history, topic)
+        before = await log.append(b"a", b"b")
+        for offset in (0, 1, 2):
+            known = Position(before.epoch, offset)
+            (result,) = await history.append([replace(log.batch(b"c"), known=known)])
+            assert isinstance(result, Accepted)
+            assert result.epoch == before.epoch
+
+    async def test_those_who_did_not_notice_write_on_with_other_marks(
+        self, history: RedisHistory, topic: Topic, client: Any
+    ) -> None:
+        log = Writer(history, topic)
+        await log.append(b"a")
+        old = self.snapshot(client, topic)
+        lost = await log.append(b"b")
+        self.restore(client, topic, old)
+        again = await log.append(b"c")
+        assert list(again.offsets) == list(lost.offsets)
+        assert again.link[:MARK_BYTES] == lost.link[:MARK_BYTES]
+        assert again.link[MARK_BYTES:] != lost.link[MARK_BYTES:]
+
+    async def test_a_log_without_its_meta_is_not_taken_for_the_new_one(
+        self, history: RedisHistory, topic: Topic, client: Any
+    ) -> None:
+        log = Writer(history, topic)
+        await log.append(b"a", b"b", b"c")
+        client.delete(f"rt:{{{topic}}}:meta")
+        assert list((await log.read()).bodies) == []
+        result = await log.append(b"d")
+        page = await log.read()
+        assert (list(result.offsets), page.first, list(page.bodies)) == ([1], 1, [b"d"])
 
 
 class TestOutage:

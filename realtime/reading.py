@@ -1,0 +1,105 @@
+"""How the sessions of a process read one topic's history: together.
+
+A thousand clients that come back at once want nearly the same. One read at a time is under way
+for each topic, from the lowest offset that somebody waits for; it serves all that it covers, and
+those who come within the next second.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from realtime.core.errors import Unavailable
+from realtime.core.topics import Topic
+from realtime.history import History, Page
+
+READ_LIMIT = 1000
+# Pages stay for this long (s), and so many of them: others are behind whoever asked first.
+PAGE_LIFE = 1.0
+MAX_PAGES = 4
+
+
+class Reader:
+    """Reads one topic for everybody; `on_page` is called with each page that was read."""
+
+    def __init__(self, topic: Topic, *, history: History, on_page: Callable[[Page], None]) -> None:
+        self._topic = topic
+        self._history = history
+        self._on_page = on_page
+        self._loop = asyncio.get_running_loop()
+        self._wanted: dict[int, asyncio.Future[Page]] = {}
+        self._reading: asyncio.Task[None] | None = None
+        self._pages: dict[Page, None] = {}
+
+    async def read(self, *, after: int) -> Page:
+        """What follows an offset, a page of it; raises Unavailable."""
+        if not self._history.is_remote:
+            return await self._history.read(self._topic, after=after, limit=READ_LIMIT)
+        for page in self._pages:
+            if after < page.end and (page.start <= after + 1 or page.start == page.first):
+                return _cut(page, after=after)
+        future = self._wanted.get(after)
+        if future is None:
+            future = self._wanted[after] = self._loop.create_future()
+        if self._reading is None:
+            self._reading = self._loop.create_task(self._read_wanted())
+        return await asyncio.shield(future)
+
+    def forget(self) -> None:
+        """Let go of all pages, since they may be wrong by now."""
+        self._pages.clear()
+
+    async def _read_wanted(self) -> None:
+        try:
+            while self._wanted:
+                lowest = min(self._wanted)
+                try:
+                    page = await self._history.read(self._topic, after=lowest, limit=READ_LIMIT)
+                except Unavailable as error:
+                    self._refuse(error)
+                    return
+                self._keep(page)
+                self._on_page(page)
+                is_last = page.end >= page.top
+                for after in sorted(self._wanted):
+                    if after == lowest or (after > lowest and (is_last or after < page.end)):
+                        _answer(self._wanted.pop(after), _cut(page, after=after))
+        except BaseException:
+            self._refuse(Unavailable("the history was not read; try again"))
+            raise
+        finally:
+            self._reading = None
+
+    def _refuse(self, error: Unavailable) -> None:
+        for future in self._wanted.values():
+            if not future.done():
+                # One exception for each: a shared one would gather every reader's traceback.
+                future.set_exception(Unavailable(error.detail))
+                future.exception()  # whoever waited may be gone
+        self._wanted.clear()
+
+    def _keep(self, page: Page) -> None:
+        if not page.bodies:
+            return
+        if len(self._pages) >= MAX_PAGES:
+            del self._pages[next(iter(self._pages))]
+        self._pages[page] = None
+        self._loop.call_later(PAGE_LIFE, self._pages.pop, page, None)
+
+
+def _answer(future: asyncio.Future[Page], page: Page) -> None:
+    if not future.done():
+        future.set_result(page)
+
+
+def _cut(page: Page, *, after: int) -> Page:
+    """The page as it would be if it had been read after a later offset."""
+    passed = max(after + 1 - page.start, 0)
+    return Page(
+        page.epoch,
+        page.first,
+        page.top,
+        page.start + passed,
+        page.bodies[passed:],
+        page.links[passed:],
+        page.mark,
+    )
