@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -168,7 +169,7 @@ class RedisServer:
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.port = find_free_port()
-        self._folder = folder
+        self.folder = folder
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -182,7 +183,7 @@ class RedisServer:
             [
                 str(find_valkey_server()),
                 *("--port", str(self.port), "--bind", "127.0.0.1"),
-                *("--save", "", "--dir", str(self._folder)),
+                *("--save", "", "--dir", str(self.folder)),
                 *self._options,
             ],
             stdout=subprocess.DEVNULL,
@@ -195,6 +196,14 @@ class RedisServer:
                     return
             time.sleep(0.02)
         raise AssertionError("Redis did not start")
+
+    def restart_empty(self, *options: str) -> None:
+        """Begin anew on the same port, without any data, with other options."""
+        self.kill()
+        shutil.rmtree(self.folder)
+        self.folder.mkdir()
+        self._options = options
+        self.start()
 
     def signal(self, number: int) -> None:
         """Send a signal, such as SIGSTOP."""
