@@ -5,7 +5,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: run test check bench lock clean
+.PHONY: run test soak check bench lock clean
 
 run: .venv/run.done
 	@$(BIN)/python manage.py migrate --verbosity 0
@@ -15,6 +15,10 @@ run: .venv/run.done
 
 test: .venv/dev.done browser
 	$(BIN)/pytest
+
+# Floods, stuck clients, chance and churn, about seven minutes; `SOAK_SCALE=0.1 make soak` is a look.
+soak: .venv/dev.done
+	$(BIN)/pytest -s tests/soak
 
 check: .venv/dev.done
 	$(BIN)/ruff format --check .

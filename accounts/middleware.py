@@ -34,25 +34,26 @@ class TokenMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Never refuses: how to close, and with which code, is the consumer's business."""
-        if scope["type"] != "websocket":
-            await self.app(scope, receive, send)
-            return
-        identity: Identity | None = None
-        auth_error: errors.CodedError | None = None
-        try:
-            token = find_token(headers=scope["headers"], subprotocols=scope["subprotocols"])
-            if token is not None:
-                identity = await avalidate_access_token(token)
-        except errors.InvalidToken as error:
-            auth_error = error
-        # In place: with a copy the server's scope, and the token in it, would stay in memory for
-        # as long as the session lives.
-        hide_credentials(scope)
-        scope["user"] = AnonymousUser() if identity is None else identity.user
-        scope["identity"] = identity
-        scope["auth_error"] = auth_error
-        scope["authenticate"] = avalidate_access_token
+        if scope["type"] == "websocket":
+            await _sign_in(scope)
         await self.app(scope, receive, send)
+
+
+async def _sign_in(scope: Scope) -> None:
+    """In place: a copy of the scope, or the token in a variable, would live with the session."""
+    identity: Identity | None = None
+    auth_error: errors.CodedError | None = None
+    try:
+        token = find_token(headers=scope["headers"], subprotocols=scope["subprotocols"])
+        if token is not None:
+            identity = await avalidate_access_token(token)
+    except errors.InvalidToken as error:
+        auth_error = error
+    hide_credentials(scope)
+    scope["user"] = AnonymousUser() if identity is None else identity.user
+    scope["identity"] = identity
+    scope["auth_error"] = auth_error
+    scope["authenticate"] = avalidate_access_token
 
 
 def find_token(*, headers: Headers, subprotocols: Iterable[str]) -> str | None:

@@ -41,7 +41,31 @@ FAN_OUT: tuple[Column, ...] = (
 )
 TITLES: dict[str, tuple[str, tuple[Column, ...]]] = {
     "fan-out-200": ("Fan-out to {subscribers:,} subscribers", FAN_OUT),
+    "history": ("What history costs: fan-out to {subscribers:,} in {rounds} turns each", FAN_OUT),
     "fan-out-3000": ("Fan-out to {subscribers:,} subscribers", FAN_OUT),
+    "publish": (
+        "Publishing with acks, without subscribers",
+        (
+            ("in_flight", "in flight each", _whole),
+            ("publications_per_second", "publications/s", _whole),
+            ("server_cpu_us", "CPU µs each", _digits(1)),
+            ("redis_cpu_us", "Redis µs each", _digits(1)),
+        ),
+    ),
+    "recovery": (
+        "Recovery: {connections:,} clients of a killed instance come back to another at once, "
+        "{missed} publications behind",
+        (
+            ("recovery_seconds", "all live after s", _digits(2)),
+            ("recoveries_per_second", "clients/s", _whole),
+            ("connects_per_second", "plain connects/s", _whole),
+            ("against_connects", "ratio", _digits(2)),
+            ("server_cpu_us", "CPU µs each", _whole),
+            ("connect_cpu_us", "plain CPU µs each", _whole),
+            ("redis_cpu_us", "Redis µs each", _whole),
+            ("history_reads", "XRANGE calls", _whole),
+        ),
+    ),
     "latency": (
         "Latency of a delivery at {rate:g} publications/s to {subscribers} subscribers",
         (

@@ -13,7 +13,10 @@ from benchmarks.servers import (
     BUN,
     CHANNELS,
     GATHER,
+    OURS_GROUP_SEND,
+    OURS_JOINED,
     OURS_MEMORY,
+    OURS_NO_HISTORY,
     OURS_REDIS,
     PICOWS,
     PREBUILT,
@@ -36,6 +39,10 @@ class Scale:
     idle: int = 5000
     more_idle: int = 5000
     latency_seconds: float = 8.0
+    turn_seconds: float = 1.0
+    turn_warmup: float = 0.1
+    rounds: int = 7  # odd: a median is one of them
+    recovering: int = 1000
     settle: float = 0.5
     quiet: float = 15.0  # at most so long is waited for a server to come to rest
     isolates: bool = True  # whether memory and connects are measured on processes of their own
@@ -50,6 +57,10 @@ QUICK = Scale(
     idle=300,
     more_idle=100,
     latency_seconds=0.5,
+    turn_seconds=0.2,
+    turn_warmup=0.05,
+    rounds=3,
+    recovering=100,
     settle=0.1,
     quiet=0.3,
     isolates=False,
@@ -58,7 +69,11 @@ QUICK = Scale(
 
 @dataclass(frozen=True)
 class Run:
-    """One server in one scenario; `fresh` gives it a process of its own."""
+    """One server in one scenario; `fresh` gives it a process of its own.
+
+    Where `others` are named, one job has to do with all of them; `kills` says that not all of
+    their processes will outlive it.
+    """
 
     server: str
     kind: str
@@ -67,6 +82,8 @@ class Run:
     arrays: bool = False
     anonymous: bool = False
     label: str = ""
+    others: tuple[str, ...] = ()
+    kills: bool = False
 
 
 def list_fan_out_200(scale: Scale) -> list[Run]:
@@ -81,6 +98,40 @@ def list_fan_out_many(scale: Scale) -> list[Run]:
     options = {"connections": scale.many, "in_flight": [1, 16]}
     names = (OURS_MEMORY, OURS_REDIS, CHANNELS, BROADCAST, PREBUILT)
     return [Run(name, "in_flight", options) for name in names]
+
+
+def list_history(scale: Scale) -> list[Run]:
+    """What history costs: our server with it and without, in turn."""
+    options = {
+        "connections": 200,
+        "in_flight": [16],
+        "seconds": scale.turn_seconds,
+        "warmup": scale.turn_warmup,
+        "rounds": scale.rounds,
+    }
+    others = (OURS_NO_HISTORY, OURS_GROUP_SEND, OURS_JOINED)
+    return [Run(OURS_REDIS, "in_turns", options, fresh=True, others=others)]
+
+
+def list_publish(scale: Scale) -> list[Run]:
+    """Publications with acks: one publisher, 50 on a topic, 50 on as many topics."""
+    one: dict[str, Any] = {"connections": 1, "in_flight": [64]}
+    many: dict[str, Any] = {"connections": 50, "in_flight": [4]}
+    return [
+        Run(name, "publish", options, label=label)
+        for label, options in (
+            ("1 publisher", one),
+            ("50 publishers", many),
+            ("50 publishers, 50 topics", many | {"topics": 50}),
+        )
+        for name in (OURS_MEMORY, OURS_REDIS, CHANNELS)
+    ]
+
+
+def list_recovery(scale: Scale) -> list[Run]:
+    """1,000 clients of an instance that is killed come back to another one."""
+    options = {"connections": scale.recovering}
+    return [Run(OURS_REDIS, "recovery", options, fresh=True, others=(OURS_REDIS,), kills=True)]
 
 
 def list_latency(scale: Scale) -> list[Run]:
@@ -120,6 +171,9 @@ def list_arrays(scale: Scale) -> list[Run]:
 
 SCENARIOS: dict[str, Callable[[Scale], list[Run]]] = {
     "fan-out-200": list_fan_out_200,
+    "history": list_history,
+    "publish": list_publish,
+    "recovery": list_recovery,
     "latency": list_latency,
     "echo": list_echo,
     "fan-out-3000": list_fan_out_many,
@@ -143,32 +197,42 @@ def run_scenarios(names: Sequence[str], scale: Scale, tell: Callable[[str], None
 
 
 def _run(servers: Servers, run: Run, scale: Scale, left: float) -> list[Row]:
-    head: Row = {"server": run.server, **({"label": run.label} if run.label else {})}
-    server: Server | None = None
-    fresh = run.fresh and scale.isolates
+    names = (run.server, *run.others)
+    label: Row = {"label": run.label} if run.label else {}
+    started: list[Server] = []
+    fresh = run.kills or (run.fresh and scale.isolates)
     try:
         if left <= 0:
             raise BenchmarkError("the time for the whole run was over")
-        server = servers.start(run.server) if fresh else servers.get(run.server)
-        job = server.build_job(run.kind, arrays=run.arrays, anonymous=run.anonymous)
-        scaled = {name: getattr(scale, name) for name in ("seconds", "warmup", "settle")}
-        job = replace(job, **scaled | run.options)
+        jobs = []
+        for name in names:
+            server = servers.start(name) if fresh else servers.get(name)
+            started.append(server)
+            job = server.build_job(run.kind, arrays=run.arrays, anonymous=run.anonymous)
+            scaled = {name: getattr(scale, name) for name in ("seconds", "warmup", "settle")}
+            jobs.append(replace(job, **scaled | run.options))
+        job = replace(jobs[0], parts=jobs) if run.others else jobs[0]
         results = run_job(job, timeout=min(_find_timeout(job), left + 25))
     except BenchmarkError as error:
-        return [{**head, "error": str(error)}]
+        return [{"server": name, **label, "error": str(error)} for name in dict.fromkeys(names)]
     finally:
-        if server is not None:
+        for server in started:
             if fresh:
                 servers.stop(server)
             wait_until_quiet(server.running, timeout=scale.quiet)
     bound = GENERATOR_BOUND
     return [
-        {**head, **result, "generator_bound": result["generator_share"] >= bound}
+        {
+            "server": names[result.pop("part", 0)],
+            **label,
+            **result,
+            "generator_bound": result["generator_share"] >= bound,
+        }
         for result in results
     ]
 
 
 def _find_timeout(job: Job) -> float:
-    phases = max(1, len(job.in_flight))
+    phases = max(1, len(job.in_flight)) + job.rounds * len(job.parts) // 10
     connects = (job.connections + job.more_connections) / 100
     return 30 + connects + phases * (job.seconds + job.warmup + 45)

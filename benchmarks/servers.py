@@ -1,6 +1,7 @@
 """The servers that are compared, and how each is started."""
 
 import importlib.util
+import secrets
 import sys
 import tempfile
 from collections.abc import Callable
@@ -23,6 +24,9 @@ from benchmarks.processes import (
 
 OURS_MEMORY = "this server, in memory"
 OURS_REDIS = "this server, Redis"
+OURS_NO_HISTORY = "this server, Redis, no history"
+OURS_GROUP_SEND = "this server, Redis, group_send for each"
+OURS_JOINED = "this server, Redis, group_send for each, joined"
 CHANNELS = "Channels on daphne, Redis"
 BROADCAST = "websockets broadcast"
 GATHER = "websockets gather"
@@ -30,8 +34,13 @@ PICOWS = "picows"
 BUN = "Bun"
 PREBUILT = "ready bytes (calibration)"
 
-# No limits, no pings within a measurement.
-LIFTED = {
+# As it is deployed (a debugging Django keeps every query in memory), but without limits, and
+# with no pings within a measurement.
+DEPLOYED = {
+    "DJANGO_DEBUG": "false",
+    "DJANGO_ALLOWED_HOSTS": "127.0.0.1",
+    "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
+    "JWT_SIGNING_KEY": secrets.token_urlsafe(50),
     "REALTIME_MESSAGES_PER_SECOND": "0",
     "REALTIME_CONNECTIONS_PER_USER": "0",
     "REALTIME_CONNECTIONS_PER_ADDRESS": "0",
@@ -39,9 +48,11 @@ LIFTED = {
     "REALTIME_ECHO_POLICY": "anyone",
 }
 PING_INTERVAL = "600"
-CHUNK_BYTES = 1024 * 1024  # our default for `max_frame_bytes`
 OUR_PATHS = Paths(
-    publish="/ws/broadcast/{name}/?subscribe=0", subscriber_greetings=2, publisher_greetings=1
+    publish="/ws/broadcast/{name}/?subscribe=0",
+    acknowledge="/ws/broadcast/{name}/?subscribe=0",
+    subscriber_greetings=2,
+    publisher_greetings=1,
 )
 OUR_ARRAY_PATHS = replace(
     OUR_PATHS, subscribe="/ws/arrays/{name}/", publish="/ws/arrays/{name}/?subscribe=0"
@@ -65,16 +76,16 @@ class Server:
 
     def build_job(self, kind: str, *, arrays: bool = False, anonymous: bool = False) -> Job:
         """A job against this server, to be completed by `dataclasses.replace`."""
-        is_ours = self.name in (OURS_MEMORY, OURS_REDIS)
+        is_ours = STARTERS[self.name] is Servers.start_ours
         paths = (OUR_ARRAY_PATHS if arrays else OUR_PATHS) if is_ours else Paths()
         return Job(
             kind=kind,
             port=self.process.port,
             server=[self.process.pid],
             redis=[self.redis.pid] if self.redis else [],
+            redis_port=self.redis.port if self.redis else 0,
             paths=paths,
             token=None if anonymous else self.token,
-            chunk_bytes=CHUNK_BYTES if is_ours and arrays else 0,
         )
 
 
@@ -120,9 +131,14 @@ class Servers:
         self._processes.remove(server.process)
 
     def start_ours(self, name: str) -> Server:
-        """`manage.py serve`, as it is deployed, with its limits lifted."""
-        redis = self._get_redis() if name == OURS_REDIS else None
-        variables = {"DATA_DIR": str(self._folder / "data"), **LIFTED}
+        """`manage.py serve`, as it is deployed, with its limits lifted; or as `VARIANTS` say."""
+        redis = None if name == OURS_MEMORY else self._get_redis()
+        settings, *application = VARIANTS.get(name, ("project.settings",))
+        variables = {
+            "DATA_DIR": str(self._folder / "data"),
+            "DJANGO_SETTINGS_MODULE": settings,
+            **DEPLOYED,
+        }
         if self._token is None:
             environment = build_environment(**variables)
             run_manage("migrate", "--verbosity", "0", environment=environment)
@@ -131,8 +147,9 @@ class Servers:
         if redis:
             variables["REDIS_URL"] = f"redis://127.0.0.1:{redis.port}/0"
         port = find_free_port()
-        command = ("manage.py", "serve", "--port", str(port), "--ping-interval", PING_INTERVAL)
-        process = self._launch(name, (sys.executable, *command), port, variables)
+        options = ("--port", str(port), "--ping-interval", PING_INTERVAL, *application)
+        command = (sys.executable, "manage.py", "serve", *options)
+        process = self._launch(name, command, port, variables)
         return Server(name, process, redis, self._token)
 
     def start_channels(self, name: str) -> Server:
@@ -171,6 +188,13 @@ class Servers:
         return self._redis
 
 
+# The settings, and the application where it is not the project's own.
+NO_HISTORY = "benchmarks.peers.no_history"
+VARIANTS: dict[str, tuple[str, ...]] = {
+    OURS_NO_HISTORY: (NO_HISTORY,),
+    OURS_GROUP_SEND: (NO_HISTORY, "benchmarks.peers.hub_group_send:application"),
+    OURS_JOINED: (NO_HISTORY, "benchmarks.peers.hub_group_send_joined:application"),
+}
 MODULES = {
     BROADCAST: "websockets_broadcast",
     GATHER: "websockets_gather",
@@ -178,8 +202,7 @@ MODULES = {
     PREBUILT: "prebuilt",
 }
 STARTERS: dict[str, Callable[[Servers, str], Server]] = {
-    OURS_MEMORY: Servers.start_ours,
-    OURS_REDIS: Servers.start_ours,
+    **dict.fromkeys((OURS_MEMORY, OURS_REDIS, *VARIANTS), Servers.start_ours),
     CHANNELS: Servers.start_channels,
     BUN: Servers.start_bun,
     **dict.fromkeys(MODULES, Servers.start_python),

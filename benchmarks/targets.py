@@ -3,9 +3,18 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
-from benchmarks.servers import BROADCAST, BUN, CHANNELS, OURS_MEMORY, OURS_REDIS
+from benchmarks.servers import (
+    BROADCAST,
+    BUN,
+    CHANNELS,
+    OURS_JOINED,
+    OURS_MEMORY,
+    OURS_NO_HISTORY,
+    OURS_REDIS,
+)
 
 Row = dict[str, Any]
 RATE = "deliveries_per_second"
@@ -24,19 +33,31 @@ class Rows:
 
     def get(self, field: str, scenario: str, server: str, **wanted: object) -> float:
         """The figure of the one row that fits; raises Missing."""
+        figure = self._find(scenario, server, **wanted)[field]
+        if figure is None or math.isnan(figure):
+            raise Missing(f"{server}: too few figures")
+        return float(figure)
+
+    def compare(self, field: str, scenario: str, ours: str, peer: str, **wanted: object) -> float:
+        """Ours by the peer's."""
+        return self.get(field, scenario, ours, **wanted) / self.get(field, scenario, peer, **wanted)
+
+    def compare_by_round(self, field: str, scenario: str, ours: str, peer: str) -> float:
+        """Ours by the peer's in each round; the median of these."""
+        pairs = zip(
+            self._find(scenario, ours)[field], self._find(scenario, peer)[field], strict=True
+        )
+        ratio: float = median(of_ours / of_peer for of_ours, of_peer in pairs)
+        return ratio
+
+    def _find(self, scenario: str, server: str, **wanted: object) -> Row:
         wanted = {"scenario": scenario, "server": server, **wanted}
         for row in self._rows:
             if all(row.get(name) == value for name, value in wanted.items()):
                 if "error" in row:
                     raise Missing(f"{server}: {row['error']}")
-                if row[field] is None or math.isnan(row[field]):
-                    raise Missing(f"{server}: too few figures")
-                return float(row[field])
+                return row
         raise Missing("not measured in this run")
-
-    def compare(self, field: str, scenario: str, ours: str, peer: str, **wanted: object) -> float:
-        """Ours by the peer's."""
-        return self.get(field, scenario, ours, **wanted) / self.get(field, scenario, peer, **wanted)
 
 
 @dataclass(frozen=True)
@@ -76,6 +97,10 @@ def _cheaper(scenario: str, ours: str, peer: str, **wanted: object) -> Callable[
 
 def _slower(ours: str) -> Callable[[Rows], float]:
     return lambda rows: rows.compare("p50_ms", "fan-out-200", ours, BROADCAST, in_flight=1)
+
+
+def _dearer(peer: str) -> Callable[[Rows], float]:
+    return lambda rows: rows.compare_by_round("cpu_us_by_round", "history", OURS_REDIS, peer)
 
 
 FAN = "fan-out-200"
@@ -141,6 +166,19 @@ TARGETS = (
         "Fan-out 200, 16 in flight, in memory: CPU per delivery against Bun",
         1.0,
         lambda rows: rows.compare(CPU, FAN, OURS_MEMORY, BUN, in_flight=16),
+        at_most=True,
+    ),
+    Target(
+        "Fan-out 200, 16 in flight, Redis: CPU per delivery, history against history_size = 0",
+        1.15,
+        _dearer(OURS_NO_HISTORY),
+        at_most=True,
+    ),
+    Target(
+        "Fan-out 200, 16 in flight, Redis: CPU per delivery, history against group_send for each, "
+        "joined",
+        0.6,
+        _dearer(OURS_JOINED),
         at_most=True,
     ),
     Target("Echo: less CPU per message than Channels", 8, _cheaper("echo", OURS_MEMORY, CHANNELS)),

@@ -1,5 +1,6 @@
 """System checks: what is misconfigured is named before anything runs, with the mend."""
 
+import asyncio
 from typing import Any
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer
@@ -7,12 +8,12 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
-from redis import Redis
 from redis.exceptions import RedisError
 
 from realtime.conf import Kind, Settings, get_settings
 from realtime.core.errors import InvalidParameter
 from realtime.core.windows import parse_window
+from realtime.redis_address import FORMS, parse_address, ping
 
 REDIS_TIMEOUT = 2.0
 
@@ -95,11 +96,12 @@ def _check_redis(settings: Settings) -> list[CheckMessage]:
     if not settings.redis_url:
         return []
     try:
-        with Redis.from_url(
-            settings.redis_url, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT
-        ) as client:
-            client.ping()
-    except (RedisError, ValueError) as error:  # a malformed address is a ValueError
+        parse_address(settings.redis_url)
+    except ImproperlyConfigured as error:
+        return [Error(str(error), hint=f"Write REDIS_URL as {FORMS}.", id="realtime.E007")]
+    try:
+        asyncio.run(ping(settings.redis_url, within=REDIS_TIMEOUT))
+    except (RedisError, OSError) as error:
         # A warning, so that migrations and the like still run; the server refuses to start.
         return [
             Warning(

@@ -62,6 +62,7 @@ class Namespace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     history_size: publications kept for each topic; 0 turns history off (at most once).
     history_bytes: bytes kept for each topic; the newest publication always stays.
     history_ttl: seconds after the last publication until a topic's history goes.
+    presence: whether subscribers are told who else is on a topic.
     window: the statistics window of a session that asks for none.
     processor: dotted path of a callable `(data, *, topic, user) -> data`, sync or async, that
         may change a publication before it is accepted, or refuse it by raising
@@ -76,6 +77,7 @@ class Namespace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     history_bytes: Positive = 16 * MIB
     history_ttl: Seconds = 86_400.0
     slow: Slow = Slow.DISCONNECT
+    presence: bool = False
     window: str = "100"
     processor: str | None = None
 

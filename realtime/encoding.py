@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET
 
 from realtime.conf import get_settings
-from realtime.core.entries import JSON, NPY, SAMPLES, Entry, decode_entry
+from realtime.core.entries import JSON, NPY, SAMPLES, Body, StoredEntry, decode_entry
 from realtime.core.messages import (
     BinaryHeader,
     Publication,
@@ -28,12 +28,12 @@ class LivePublication:
     or None where the namespace keeps no history. `size` is what it takes there, in bytes.
     """
 
-    def __init__(self, topic: Topic, *, number: int, body: bytes, has_history: bool = True) -> None:
+    def __init__(self, topic: Topic, *, number: int, body: Body, has_history: bool = True) -> None:
         self.topic = topic
         self.number = number
         self.offset = number if has_history else None
         self.size = len(body)
-        self.entry: Entry = decode_entry(body)
+        self.entry: StoredEntry = decode_entry(body)
 
     @cached_property
     def frames(self) -> Frames:

@@ -3,25 +3,24 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from enum import Enum
 from typing import Protocol
 
 from realtime.conf import Namespace
-from realtime.core.errors import IllegalTransition, Unavailable
+from realtime.core.entries import Body
+from realtime.core.errors import Unavailable
 from realtime.core.positions import Position, Sequence, fits, link_batch
 from realtime.core.recent import Recent
 from realtime.core.topics import Topic
 from realtime.encoding import Burst, LivePublication
 from realtime.history import PAGE_BYTES, History, Page, Top
 from realtime.layer import Layer
+from realtime.membership import Membership
 from realtime.reading import READ_LIMIT, Reader
 
 logger = logging.getLogger("realtime.hub")
 
 # A jump in the offsets gets this long to close by itself: publishers can overtake each other.
 JUMP_PATIENCE = 0.01
-# A join that nobody waits for any more is looked at again after this time.
-JOIN_CHECK_DELAY = 0.1
 # Waits between reads while the history does not answer.
 RETRY_DELAY = 0.5
 # Under load, publications that come within this time leave together.
@@ -46,27 +45,8 @@ class Follower(Protocol):
         """What lies before offset `next` of `epoch` will not come."""
 
 
-class State(Enum):
-    """The state of a topic's group membership."""
-
-    IDLE = "idle"
-    JOINING = "joining"
-    READY = "ready"
-    LEAVING = "leaving"
-
-
-_TRANSITIONS = {
-    (State.IDLE, State.JOINING),
-    (State.JOINING, State.READY),
-    (State.JOINING, State.IDLE),
-    (State.IDLE, State.LEAVING),  # a join that failed may have got half-way
-    (State.READY, State.LEAVING),
-    (State.LEAVING, State.IDLE),
-}
-
-
-class HeldTopic:
-    """Joins the topic's group with the first holder and leaves it a while after the last."""
+class HeldTopic(Membership):
+    """What the topic's group brings, in order and whole, for everybody here who follows it."""
 
     def __init__(
         self,
@@ -79,6 +59,7 @@ class HeldTopic:
         leave_delay: float,
         on_left: Callable[["HeldTopic"], None],
     ) -> None:
+        super().__init__(topic.group, layer=layer, leave_delay=leave_delay)
         self.topic = topic
         self.namespace = namespace
         self.keeps_history = namespace.history_size > 0
@@ -87,29 +68,16 @@ class HeldTopic:
         self.first = 1  # the first retained offset, as last heard
         # The view that the topic's statistics share, once somebody asked for it.
         self.statistics: Follower | None = None
-        self._layer = layer
         self._history = history
         self._recent = recent
         self._reader = Reader(topic, history=history, on_page=self._look_at)
-        self._leave_delay = leave_delay
         self._on_left = on_left
-        self._loop = asyncio.get_running_loop()
-        self._state = State.IDLE
-        self._moving: asyncio.Task[None] | None = None  # the join or leave that is under way
-        self._holders = 0
-        self._leave_timer: asyncio.TimerHandle | None = None
-        self._sequence: Sequence[bytes] = Sequence(epoch="", offset=0)
-        self._early: list[tuple[str | None, int, int, list[bytes | None], bytes]] = []
+        self._sequence: Sequence[Body] = Sequence(epoch="", offset=0)
+        self._early: list[tuple[str | None, int, int, list[Body | None], bytes]] = []
         self._outgoing: list[LivePublication] = []  # in order, not handed on yet
         self._arrived = 0.0
         self._join_timer: asyncio.TimerHandle | None = None
         self._filling: asyncio.Task[None] | None = None
-
-    # Membership
-
-    @property
-    def is_ready(self) -> bool:
-        return self._state is State.READY
 
     @property
     def position(self) -> Position:
@@ -121,77 +89,33 @@ class HeldTopic:
         """The mark of the publication at the position; empty where it is not known."""
         return self._sequence.mark
 
-    async def hold(self) -> None:
-        """Count one more holder and wait until the topic is ready; raises Unavailable."""
-        self._holders += 1
-        if self._leave_timer is not None:
-            self._leave_timer.cancel()
-            self._leave_timer = None
-        try:
-            while not self.is_ready:
-                if self._state is State.IDLE:
-                    self._move(State.JOINING)
-                    self._moving = self._loop.create_task(self._join_group())
-                assert self._moving is not None
-                await asyncio.shield(self._moving)
-        except BaseException:
-            self.release()
-            raise
+    # Membership
 
-    def release(self) -> None:
-        """One holder less; after the last one the group is left with a delay."""
-        self._holders -= 1
-        if self._holders == 0 and self._leave_timer is None:
-            self._leave_timer = self._loop.call_later(self._leave_delay, self._start_leaving)
-
-    async def _join_group(self) -> None:
-        try:
-            await self._layer.join(self.topic.group)
-            if self.keeps_history:
-                (top,) = await self._history.read_tops([self.topic])
-            else:
-                top = Top(epoch="", offset=0)
-        except BaseException:
-            self._move(State.IDLE)
-            self._early.clear()
-            raise
+    async def _prepare(self) -> None:
+        top = Top(epoch="", offset=0)
+        if self.keeps_history:
+            (top,) = await self._history.read_tops([self.topic])
         self._sequence = Sequence(epoch=top.epoch, offset=top.offset, mark=top.mark)
-        self._move(State.READY)
+
+    def _begin(self) -> None:
         early, self._early = self._early, []
         for epoch, offset, first, bodies, link in early:
             self.accept(epoch=epoch, offset=offset, first=first, bodies=bodies, link=link)
 
-    def _start_leaving(self) -> None:
-        self._leave_timer = None
-        if self._holders:
-            return
-        if self._state is State.JOINING:  # whoever wanted it went away meanwhile
-            self._leave_timer = self._loop.call_later(JOIN_CHECK_DELAY, self._start_leaving)
-            return
+    def _fail(self) -> None:
+        self._early.clear()
+
+    def _end(self) -> None:
         # Views stay without a holder; what comes before the next join would be missing in them.
         self._flush()
         self.followers.clear()
         self.statistics = None
         self._forget_past()
-        self._move(State.LEAVING)
-        self._moving = self._loop.create_task(self._leave())
-
-    async def _leave(self) -> None:
         if self._filling is not None:
             self._filling.cancel()
-        try:
-            await self._layer.leave(self.topic.group)
-        except Unavailable:
-            # The layer has forgotten the group on our side; a stray message is ignored.
-            logger.warning("left a group without confirmation", extra={"topic": str(self.topic)})
-        self._move(State.IDLE)
-        if not self._holders:
-            self._on_left(self)
 
-    def _move(self, state: State) -> None:
-        if (self._state, state) not in _TRANSITIONS:
-            raise IllegalTransition(f"{self.topic}: {self._state} → {state}")
-        self._state = state
+    def _finish(self) -> None:
+        self._on_left(self)
 
     # Order
 
@@ -201,11 +125,11 @@ class HeldTopic:
         epoch: str | None,
         offset: int,
         first: int,
-        bodies: list[bytes | None],
+        bodies: list[Body | None],
         link: bytes = b"",
     ) -> None:
         """Take a batch of publications as it arrives; hand on what is in order."""
-        if self._state is State.JOINING:
+        if self.is_joining:
             if len(self._early) < MAX_EARLY:  # what does not fit is found by the check of tops
                 self._early.append((epoch, offset, first, bodies, link))
             return
@@ -249,6 +173,10 @@ class HeldTopic:
         """What follows an offset, a page of it: from memory, or by one read for all who want
         it; raises Unavailable."""
         return self._find_recent(after) or await self._reader.read(after=after)
+
+    def open(self, *, epoch: str, number: int, body: Body) -> LivePublication:
+        """A publication of such a page; encoded once for all."""
+        return self._reader.open(epoch=epoch, number=number, body=body)
 
     async def read_anew(self, *, after: int) -> Page:
         """The same, asked of the history itself."""
@@ -334,7 +262,7 @@ class HeldTopic:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("filling a jump failed", exc_info=error, extra={"topic": str(self.topic)})
 
-    def _hand_on(self, ready: list[tuple[int, bytes, bytes]]) -> None:
+    def _hand_on(self, ready: list[tuple[int, Body, bytes]]) -> None:
         if ready and self._history.is_remote:
             self._recent.add(
                 self.topic,
@@ -343,11 +271,11 @@ class HeldTopic:
                 entries=[(body, link) for _, body, link in ready],
                 now=self._loop.time(),
             )
-        self._join(
+        self._send_out(
             [LivePublication(self.topic, number=number, body=body) for number, body, _ in ready]
         )
 
-    def _pass_on(self, bodies: list[bytes | None]) -> None:
+    def _pass_on(self, bodies: list[Body | None]) -> None:
         # Without a history the order of arrival is all there is; numbers count locally.
         publications = []
         for body in bodies:
@@ -357,9 +285,9 @@ class HeldTopic:
             publications.append(
                 LivePublication(self.topic, number=number, body=body, has_history=False)
             )
-        self._join(publications)
+        self._send_out(publications)
 
-    def _join(self, publications: list[LivePublication]) -> None:
+    def _send_out(self, publications: list[LivePublication]) -> None:
         """Hand on at once, or under load together with what comes within a millisecond."""
         if not publications:
             return

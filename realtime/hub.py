@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from realtime.conf import Namespace, Settings
+from realtime.core.entries import Body
 from realtime.core.errors import Unavailable
 from realtime.core.positions import Position
 from realtime.core.recent import Recent
@@ -75,7 +76,7 @@ class Hub:
         epoch: str | None,
         offset: int,
         first: int,
-        bodies: list[bytes | None],
+        bodies: list[Body | None],
         link: bytes = b"",
     ) -> None:
         """Take a batch with the offsets `offset`, `offset` + 1, … (None: read it from the

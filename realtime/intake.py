@@ -10,12 +10,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 from django.utils.module_loading import import_string
 
 from realtime.conf import Format, Kind, Namespace, get_settings
 from realtime.core import samples
-from realtime.core.entries import JSON, NPY, OCTET_STREAM, SAMPLES, Entry
+from realtime.core.entries import JSON, NPY, OCTET_STREAM, SAMPLES, Data, Entry
 from realtime.core.errors import (
     CodedError,
     InvalidArray,
@@ -82,7 +82,7 @@ async def take_data(topic: Topic, namespace: Namespace, data: Any, user: Any) ->
 
 
 async def take_bytes(
-    topic: Topic, namespace: Namespace, data: bytes, user: Any, *, format: str | None = None
+    topic: Topic, namespace: Namespace, data: Data, user: Any, *, format: str | None = None
 ) -> Entry:
     """An entry of bytes for a binary or stats topic; raises CodedError."""
     if namespace.kind is Kind.BROADCAST:
@@ -91,6 +91,7 @@ async def take_bytes(
     if format == NPY:
         check_array(data)
     if namespace.processor is not None:
+        data = bytes(data)  # the project's code gets one piece
         given = read_array(data) if format == NPY else data
         result = await _process(namespace, given, topic, user)
         if result is not given:
@@ -101,7 +102,7 @@ async def take_bytes(
                     data = bytes(_expect(result, bytes | bytearray | memoryview))
     now = time.time()
     if namespace.kind is Kind.STATS:
-        packed = samples.pack_samples(*samples.read_samples(data, now=now))
+        packed = samples.pack_samples(*samples.read_samples(bytes(data), now=now))
         return _build_entry(SAMPLES, packed, user, now)
     return _build_entry(format, data, user, now)
 
@@ -165,15 +166,18 @@ def _expect(result: Any, type: Any) -> Any:
 @cache
 def _load_processor(path: str) -> Any:
     processor = import_string(path)
-    # A sync processor may use the database: it runs in a thread.
-    return processor if inspect.iscoroutinefunction(processor) else sync_to_async(processor)
+    if inspect.iscoroutinefunction(processor):
+        return processor
+    # It may use the database, so it runs in a thread; not in the "sensitive" one, for there a
+    # view that publishes may be waiting for it.
+    return database_sync_to_async(processor, thread_sensitive=False)
 
 
-def _build_entry(format: str, data: bytes, user: Any, now: float) -> Entry:
+def _build_entry(format: str, data: Data, user: Any, now: float) -> Entry:
     settings = get_settings()
     most = settings.max_binary_bytes
     if format == JSON:  # it leaves in one message, not in chunks
         most = min(most, min(settings.frame_limit, MAX_JSON_BYTES) - ENVELOPE_BYTES)
     if len(data) > most:
         raise MessageTooBig(f"a publication is at most {most} bytes here, not {len(data)}")
-    return Entry(format, data, user.get_username() if user is not None else None, int(now * 1e6))
+    return Entry(format, user.get_username() if user is not None else None, int(now * 1e6), data)

@@ -13,7 +13,7 @@ from typing import Any
 from autobahn.exception import Disconnected, PayloadExceededError
 
 from realtime.core.close_codes import RESERVED_CODE_SHIFT, CloseCode
-from realtime.core.framing import BINARY, TEXT, build_frame, cut_message
+from realtime.core.framing import BINARY, TEXT, build_frame, build_head, cut_message
 
 logger = logging.getLogger("realtime.outbox")
 
@@ -103,7 +103,7 @@ def frame_text(text: str) -> Frames:
     return Frames((text,), len(text) if text.isascii() else len(text.encode()))
 
 
-def frame_bytes(data: bytes) -> Frames:
+def frame_bytes(data: Payload) -> Frames:
     """One binary message."""
     return Frames((data,), len(data))
 
@@ -118,10 +118,17 @@ def build_event(message: str | Payload) -> Event:
     return event if message else _EmptyMessage(event)
 
 
+# The heads of the shortest frames, by their size, made once.
+_TEXT_HEADS = [build_head(TEXT, size) for size in range(126)]
+
+
 def _build_small(message: str | Payload) -> bytes:
-    if isinstance(message, str):
-        return build_frame(TEXT, message.encode())
-    return build_frame(BINARY, bytes(message))
+    if not isinstance(message, str):
+        return build_frame(BINARY, bytes(message))
+    data = message.encode()
+    if len(data) < 126:
+        return _TEXT_HEADS[len(data)] + data
+    return build_frame(TEXT, data)
 
 
 def _build_wires(messages: Sequence[str | Payload]) -> Sequence[Wire]:
@@ -185,9 +192,9 @@ class Outbox:
         self._is_closed = False
 
     @property
-    def is_idle(self) -> bool:
-        """Whether nothing waits and nothing is being written."""
-        return self._writer is None
+    def is_writing(self) -> bool:
+        """Whether something waits or is being written."""
+        return self._writer is not None
 
     def has_room(self, size: int) -> bool:
         """Whether an item of that many bytes would be taken."""

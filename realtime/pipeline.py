@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from realtime.conf import Namespace, Settings
+from realtime.core.entries import Body
 from realtime.core.errors import Unavailable
 from realtime.core.positions import Position
 from realtime.core.topics import Topic
@@ -140,7 +141,7 @@ class Pipeline:
             )
             _refuse(share, result)
             return
-        new: list[bytes | None] = []
+        new: list[Body | None] = []
         first_new = 0
         for index, (pending, offset) in enumerate(zip(share, result.offsets, strict=True)):
             duplicate = index in result.duplicates
@@ -182,7 +183,7 @@ class Pipeline:
     async def _pass_on(self, share: Sequence[_Pending]) -> None:
         """Publish without a history: at most once, to whoever hears it now."""
         topic = share[0].topic
-        bodies: list[bytes | None] = [pending.item.body for pending in share]
+        bodies: list[Body | None] = [pending.item.body for pending in share]
         if self._layer.is_shared:
             try:
                 message = _build_message(topic, epoch=None, offset=0, first=0, bodies=bodies)
@@ -220,7 +221,7 @@ def _build_message(
     epoch: str | None,
     offset: int,
     first: int,
-    bodies: Sequence[bytes | None],
+    bodies: Sequence[Body | None],
     link: bytes = b"",
 ) -> dict[str, object]:
     return {
@@ -230,7 +231,8 @@ def _build_message(
         "offset": offset,
         "first": first,
         "link": link,
-        "entries": list(bodies),
+        # A channel layer may copy messages deeply, or know no views.
+        "entries": [body if body is None else bytes(body) for body in bodies],
     }
 
 

@@ -2,20 +2,25 @@
 
 A thousand clients that come back at once want nearly the same. One read at a time is under way
 for each topic, from the lowest offset that somebody waits for; it serves all that it covers, and
-those who come within the next second.
+those who come within the next second. What was read is encoded once for all of them, too.
 """
 
 import asyncio
 from collections.abc import Callable
 
+from realtime.core.entries import Body
 from realtime.core.errors import Unavailable
 from realtime.core.topics import Topic
+from realtime.encoding import LivePublication
 from realtime.history import History, Page
 
 READ_LIMIT = 1000
 # Pages stay for this long (s), and so many of them: others are behind whoever asked first.
 PAGE_LIFE = 1.0
 MAX_PAGES = 4
+# Publications of these pages that stay encoded, and the bytes of their bodies.
+MAX_OPENED = 1000
+MAX_OPENED_BYTES = 1024 * 1024
 
 
 class Reader:
@@ -29,6 +34,8 @@ class Reader:
         self._wanted: dict[int, asyncio.Future[Page]] = {}
         self._reading: asyncio.Task[None] | None = None
         self._pages: dict[Page, None] = {}
+        self._opened: dict[tuple[str, int], LivePublication] = {}
+        self._opened_bytes = 0
 
     async def read(self, *, after: int) -> Page:
         """What follows an offset, a page of it; raises Unavailable."""
@@ -44,9 +51,29 @@ class Reader:
             self._reading = self._loop.create_task(self._read_wanted())
         return await asyncio.shield(future)
 
+    def open(self, *, epoch: str, number: int, body: Body) -> LivePublication:
+        """A publication of a page, encoded once for those who want it at about the same time."""
+        publication = self._opened.get((epoch, number))
+        if publication is not None:
+            return publication
+        publication = LivePublication(self._topic, number=number, body=body)
+        if not self._opened:
+            self._loop.call_later(PAGE_LIFE, self._close_all)
+        if (
+            len(self._opened) < MAX_OPENED
+            and self._opened_bytes + publication.size <= MAX_OPENED_BYTES
+        ):
+            self._opened[epoch, number] = publication
+            self._opened_bytes += publication.size
+        return publication
+
     def forget(self) -> None:
         """Let go of all pages, since they may be wrong by now."""
         self._pages.clear()
+
+    def _close_all(self) -> None:
+        self._opened.clear()
+        self._opened_bytes = 0
 
     async def _read_wanted(self) -> None:
         try:

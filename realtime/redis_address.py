@@ -20,7 +20,7 @@ from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, RedisError
+from redis.exceptions import RedisError
 
 FORMS = (
     "redis://host:6379/0, rediss://host:6379/0 (TLS), unix:///path/to/redis.sock, or "
@@ -127,14 +127,20 @@ async def ping(url: str, *, within: float) -> None:
     )
     try:
         await Redis(connection_pool=pool).ping()
-    except MasterNotFoundError as error:  # its text is a page long
-        raise ConnectionError("no sentinel that answers knows of a master of that name") from error
     finally:
         await pool.aclose()
 
 
 class _SentinelPool(SentinelConnectionPool):  # type: ignore[misc]
-    """Closes its connections to the sentinels too."""
+    """Closes its connections to the sentinels too, and has errors of one line."""
+
+    async def get_master_address(self) -> Any:
+        try:
+            return await super().get_master_address()
+        except MasterNotFoundError as error:
+            raise MasterNotFoundError(
+                f"no sentinel that answers knows of a working master {self.service_name!r}"
+            ) from error
 
     async def aclose(self) -> None:
         await super().aclose()

@@ -15,7 +15,7 @@ from typing import Any
 from realtime.conf import get_settings
 from realtime.core.close_codes import CloseCode
 from realtime.core.entries import encode_entry
-from realtime.core.errors import NotRunning, Unavailable
+from realtime.core.errors import NotRunning, NotSupported, Unavailable
 from realtime.core.topics import Topic, parse_topic
 from realtime.history import Item, open_history
 from realtime.hub import Hub
@@ -23,7 +23,9 @@ from realtime.intake import find_namespace, take_anything
 from realtime.layer import Layer
 from realtime.limits import Limits
 from realtime.pipeline import Pipeline, Receipt
+from realtime.presence import Member, open_presence
 from realtime.recorder import Recorder
+from realtime.rosters import MEMBERS, Rosters
 from realtime.sessions import Sessions, Target
 
 logger = logging.getLogger("realtime")
@@ -58,12 +60,21 @@ class Runtime:
             layer=self.layer,
             hub=self.hub if has_sessions else None,
         )
+        self.rosters = Rosters(
+            settings=self.settings,
+            instance=self.instance_id,
+            layer=self.layer,
+            store=open_presence(self.settings, instance=self.instance_id),
+        )
         self.recorder = Recorder(instance_id=self.instance_id, settings=self.settings)
         self._tasks: set[asyncio.Task[Any]] = set()
         if has_sessions:
             self.run_soon(self._join_control())
             self.run_soon(self.hub.receive_forever())
             self.run_soon(self.hub.check_forever())
+            self.run_soon(self.rosters.save_forever())
+            self.run_soon(self.rosters.read_forever())
+            self.run_soon(self.rosters.watch_forever())
             self.run_soon(self.recorder.record_forever())
             self.run_soon(self.recorder.renew_forever())
 
@@ -92,6 +103,12 @@ class Runtime:
         item = Item(encode_entry(entry), scope_id(id, user))
         return await self.pipeline.submit(topic, namespace, item)
 
+    async def read_members(self, topic: Topic) -> list[Member]:
+        """Who is on a topic, the oldest first; raises NotSupported, UnknownTopic, Unavailable."""
+        if not find_namespace(topic).presence:
+            raise NotSupported("this topic does not say who is on it")
+        return await self.rosters.read_members(topic)
+
     async def disconnect(self, target: Target, code: CloseCode) -> None:
         """End sessions here and on every other instance; raises Unavailable."""
         self.sessions.disconnect(target, code)
@@ -114,11 +131,15 @@ class Runtime:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.rosters.close()
         await self.recorder.close()
         await self.history.close()
         await self.layer.close()
 
     def _handle_control(self, message: dict[str, Any]) -> None:
+        if message["type"] == MEMBERS:
+            self.rosters.hear(message)
+            return
         if message["type"] != "disconnect":
             raise ValueError(f"unknown control message {message['type']!r}")
         target = Target(message["session"], message["user"], message["sid"])

@@ -6,16 +6,16 @@ retained publications up to its cursor, the same on every instance.
 
 import asyncio
 from collections import Counter, deque
-from typing import Any
 
 from realtime.core.errors import InvalidParameter
-from realtime.core.messages import encode_message, format_time
+from realtime.core.messages import encode_message
 from realtime.core.positions import Position
 from realtime.core.samples import unpack_samples
 from realtime.core.windows import MAX_WINDOWS, SampleRing, Window
 from realtime.encoding import LivePublication
 from realtime.held_topics import HeldTopic
 from realtime.outbox import Frames, Outbox, frame_text
+from realtime.snapshots import describe_statistics
 from realtime.subscriptions import Follower, Start, State, Subscription
 
 
@@ -45,14 +45,14 @@ class StatisticsView(Follower):
         """The `stats` message at the cursor; shared by those who ask for the same."""
         frames = self._frames.get((window, fields)) if not skipped else None
         if frames is None:
-            message: dict[str, Any] = {
-                "type": "stats",
-                "topic": str(self.held.topic),
-                "offset": self.cursor,
-                "window": window.text,
-                **self._ring.summarise(window, fields),
-                "server_time": format_time(self._time),
-            }
+            message = describe_statistics(
+                self._ring,
+                self.held.topic,
+                offset=self.cursor,
+                window=window,
+                fields=fields,
+                time=self._time,
+            )
             if skipped:
                 return frame_text(encode_message({**message, "skipped": skipped}))
             frames = self._frames[window, fields] = frame_text(encode_message(message))

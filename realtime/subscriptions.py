@@ -193,7 +193,7 @@ class Follower(ABC):
                 return
             if number > self.cursor:
                 self.cursor, self.mark = number, link[MARK_BYTES:]
-                self._take(LivePublication(self.held.topic, number=number, body=body))
+                self._take(self.held.open(epoch=page.epoch, number=number, body=body))
 
     def _skip_to(self, *, epoch: str, next: int, reason: str) -> None:
         self._lose(epoch=epoch, next=next, reason=reason)

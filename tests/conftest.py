@@ -4,10 +4,15 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.certificates import write_certificate
 from tests.servers import Project, RedisServer, Server, start_secure_server, start_server
+
+# A busy machine is slow at times; that is no failure.
+hypothesis.settings.register_profile("project", deadline=None)
+hypothesis.settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")

@@ -87,12 +87,31 @@ def use_redis(settings: Any, url: str) -> None:
     settings.REALTIME = {"REDIS_URL": url}
 
 
-@pytest.mark.parametrize("url", [f"redis://127.0.0.1:{find_free_port()}/0", "localhost:6379"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://127.0.0.1:{find_free_port()}/0",
+        f"rediss://127.0.0.1:{find_free_port()}/0?ssl_ca_certs=/nowhere.pem",
+        "unix:///nowhere.sock",
+        f"redis+sentinel://127.0.0.1:{find_free_port()}/0?sentinel_master_name=main",
+    ],
+)
 def test_w001_redis_does_not_answer(settings: Any, url: str) -> None:
     use_redis(settings, url)
     message = find("realtime.W001")
     assert "Redis" in message.msg
     assert "Start Redis at the address in REDIS_URL" in str(message.hint)
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:6379", "redis+sentinel://a:26379/0", "rediss://a?ssl_cert_reqs=perhaps"]
+)
+def test_e007_the_address_of_redis_is_malformed(settings: Any, url: str) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": PUBSUB, "CONFIG": {"hosts": ["redis://a"]}}}
+    settings.REALTIME = {"REDIS_URL": url}
+    message = find("realtime.E007")
+    assert "REDIS_URL" in message.msg
+    assert "redis+sentinel://host:26379,host:26379/0?sentinel_master_name=" in str(message.hint)
 
 
 def test_a_redis_that_answers_is_all_right(settings: Any, redis: RedisServer) -> None:

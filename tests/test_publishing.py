@@ -7,6 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
+from django.db import connection, transaction
+from django.utils.functional import SimpleLazyObject
 
 import realtime
 from realtime import apublish, publish, runtime
@@ -164,6 +169,146 @@ async def test_what_a_topic_does_not_take_is_refused(
         await apublish(topic, data)
     with pytest.raises(error):
         await asyncio.to_thread(publish, topic, data)
+
+
+async def test_the_users_attributes_are_read_in_the_callers_thread(running: Runtime) -> None:
+    threads: list[str] = []
+
+    def load_user() -> Any:
+        threads.append(threading.current_thread().name)
+        return get_user_model()(pk=7, username="anna")
+
+    def work() -> Position | None:
+        return publish("broadcast:a", 1, user=SimpleLazyObject(load_user))
+
+    await asyncio.to_thread(work)
+    await apublish("broadcast:a", 1, user=AnonymousUser())
+    assert threads != [threading.current_thread().name]
+    assert len(threads) == 1
+    assert [entry.user for entry in await read(running, "broadcast:a")] == ["anna", None]
+
+
+# At the commit
+
+
+@pytest.fixture
+def work(running: Runtime, transactional_db: None) -> Callable[..., Any]:
+    """Runs a function in a thread that uses the database, and closes its connection."""
+
+    def call(function: Callable[[], Any]) -> Any:
+        try:
+            return function()
+        finally:
+            connection.close()
+
+    return lambda function: asyncio.to_thread(call, function)
+
+
+def read_now(running: Runtime, topic: str = "broadcast:a") -> list[bytes]:
+    """The data that a topic has, asked from a thread."""
+    future = asyncio.run_coroutine_threadsafe(read(running, topic), running.loop)
+    return [entry.data for entry in future.result()]
+
+
+async def test_in_a_transaction_it_is_published_in_order_when_that_commits(
+    running: Runtime, work: Callable[..., Any]
+) -> None:
+    def change() -> None:
+        with transaction.atomic():
+            assert publish("broadcast:a", 1, on_commit=True) is None
+            with transaction.atomic():
+                assert publish("broadcast:a", 2, on_commit=True, using="default") is None
+            publish("broadcast:b", "at once")
+            assert read_now(running) == []
+        assert read_now(running) == [b"1", b"2"]
+
+    await work(change)
+    assert [e.data for e in await read(running, "broadcast:b")] == [b'"at once"']
+
+
+async def test_a_rollback_publishes_nothing(running: Runtime, work: Callable[..., Any]) -> None:
+    def change() -> None:
+        with transaction.atomic():
+            publish("broadcast:a", 1, on_commit=True)
+            transaction.set_rollback(True)
+        with transaction.atomic():
+            publish("broadcast:a", 2, on_commit=True)
+            with transaction.atomic():
+                publish("broadcast:a", 3, on_commit=True)
+                transaction.set_rollback(True)
+
+    await work(change)
+    assert [e.data for e in await read(running, "broadcast:a")] == [b"2"]
+
+
+async def test_outside_a_transaction_it_is_published_at_once_and_opens_no_connection(
+    running: Runtime, work: Callable[..., Any]
+) -> None:
+    def change() -> Position | None:
+        position = publish("broadcast:a", 1, on_commit=True)
+        assert connection.connection is None
+        connection.ensure_connection()
+        publish("broadcast:a", 2, on_commit=True)
+        return position
+
+    assert (await work(change)).offset == 1
+    assert (await apublish("broadcast:a", 3, on_commit=True)).offset == 3  # type: ignore[union-attr]
+
+
+async def test_a_transaction_without_a_commit_to_wait_for_is_refused(
+    running: Runtime, work: Callable[..., Any]
+) -> None:
+    def change() -> None:
+        transaction.set_autocommit(False)
+        with pytest.raises(transaction.TransactionManagementError):
+            publish("broadcast:a", 1, on_commit=True)
+        transaction.rollback()
+
+    await work(change)
+
+
+async def test_async_code_in_a_transaction_of_sync_code_waits_for_its_commit(
+    running: Runtime, work: Callable[..., Any]
+) -> None:
+    def change() -> None:
+        with transaction.atomic():
+            assert async_to_sync(apublish)("broadcast:a", 1, on_commit=True) is None
+            assert read_now(running) == []
+
+    await work(change)
+    assert [e.data for e in await read(running, "broadcast:a")] == [b"1"]
+
+
+async def test_an_error_after_the_commit_is_logged_with_the_topic_and_stops_nothing(
+    running: Runtime, work: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    done: list[str] = []
+
+    def change() -> str:
+        with transaction.atomic():
+            publish("broadcast:a", object(), on_commit=True)
+            transaction.on_commit(lambda: done.append("the next callback"))
+            publish("broadcast:a", 2, on_commit=True)
+        return "the response"
+
+    assert await work(change) == "the response"
+    assert done == ["the next callback"]
+    assert [e.data for e in await read(running, "broadcast:a")] == [b"2"]
+    (record,) = (one for one in caplog.records if one.name == "realtime.publishing")
+    assert record.topic == "broadcast:a"  # type: ignore[attr-defined]
+    assert "no JSON form" in record.getMessage()
+
+
+async def test_an_unknown_topic_is_an_error_before_the_commit(
+    running: Runtime, work: Callable[..., Any]
+) -> None:
+    def change() -> None:
+        with transaction.atomic():
+            for topic in ("lobby", "nowhere:a"):
+                with pytest.raises(UnknownTopic):
+                    publish(topic, 1, on_commit=True)
+
+    await work(change)
 
 
 def test_where_nobody_could_hear_it_publishing_says_so() -> None:

@@ -53,7 +53,7 @@ class Process:
         futures = []
         for values in publications:
             data = pack_samples(np.array(values, float), np.arange(len(values), dtype=float))
-            body = encode_entry(Entry(SAMPLES, data, None, 1_700_000_000_000_000))
+            body = encode_entry(Entry(SAMPLES, None, 1_700_000_000_000_000, data))
             futures.append(self.pipeline.submit(self.topic, self.namespace, Item(body)))
         await asyncio.gather(*futures)
 

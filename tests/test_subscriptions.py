@@ -13,7 +13,7 @@ from realtime.core.errors import IllegalTransition, Unavailable
 from realtime.core.positions import Position
 from realtime.outbox import Outbox
 from realtime.subscriptions import Start, State, Subscription, find_start
-from tests.topics import Stage, settle, wait_until
+from tests.topics import Stage, build_body, settle, wait_until
 
 pytestmark = pytest.mark.usefixtures("no_joining")
 
@@ -291,6 +291,21 @@ class TestDelivery:
         assert gap["after"] == late.messages[place - 1]["offset"]
         assert [m["offset"] for m in late.messages[place + 1 :]] == [1, 2, 3]
         assert live.offsets == [1, 2, 3]
+
+    async def test_those_who_catch_up_together_share_what_is_encoded(self) -> None:
+        stage, sessions = Stage(), [Session() for _ in range(3)]
+        await stage.append(5)
+        await stage.held.hold()
+        start = Start(5, Position(stage.held.position.epoch, 0))
+        epoch = stage.held.position.epoch
+        for session in sessions:
+            await subscribe(stage, session, start)
+            await session.outbox.drained()
+            assert session.offsets == [1, 2, 3, 4, 5]
+        one, two = (stage.held.open(epoch=epoch, number=3, body=build_body(3)) for _ in range(2))
+        assert one is two
+        assert one.frames is two.frames
+        assert stage.history.reads == [0]
 
     async def test_a_history_that_is_down_ends_catching_up(self) -> None:
         stage, session = Stage(), Session()

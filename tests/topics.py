@@ -165,7 +165,7 @@ class Listener:
 
 def build_body(number: int) -> bytes:
     """The stored form of a publication whose JSON data is its own offset."""
-    return encode_entry(Entry("json", b"%d" % number, None, 0))
+    return encode_entry(Entry("json", None, 0, b"%d" % number))
 
 
 class Stage:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import psutil
 
-from benchmarks.load import arrays, echo, fan_out, idle
+from benchmarks.load import arrays, echo, fan_out, idle, publish, recovery, turns
 from benchmarks.load.job import Job
 from benchmarks.load.wire import LoadError
 
@@ -16,7 +16,10 @@ KINDS: dict[str, Callable[[Job], list[dict[str, Any]]]] = {
     "echo": echo.run,
     "idle": idle.run,
     "in_flight": fan_out.run_in_flight,
+    "in_turns": turns.run,
+    "publish": publish.run,
     "rate": fan_out.run_rate,
+    "recovery": recovery.run,
 }
 
 

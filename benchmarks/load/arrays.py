@@ -1,18 +1,17 @@
-"""Arrays of 8 MB from one publisher to one subscriber."""
+"""Arrays of 8 MB, each one binary message, from one publisher to one subscriber."""
 
 import io
 import select
 import socket
 import time
-import uuid
 from collections import deque
 from typing import Any
 
 import numpy as np
 
-from benchmarks.load.crowd import connect_pair
+from benchmarks.load.crowd import connect_pair, pick_name
 from benchmarks.load.job import Job
-from benchmarks.load.wire import BINARY, TEXT, LoadError, build_frame, close_all
+from benchmarks.load.wire import BINARY, LoadError, build_frame, close_all
 from benchmarks.measure import read_memory, read_peak, reset_peak, wait_until_quiet
 
 SIDE = 1000
@@ -23,13 +22,13 @@ READ_BYTES = 1 << 20
 def run(job: Job) -> list[dict[str, Any]]:
     """MB/s with two arrays under way; and how much memory one array takes at most, in copies."""
     array = _save(np.random.default_rng(1).random((SIDE, SIDE)))
-    pair = connect_pair(job, uuid.uuid4().hex[:12])
+    pair = connect_pair(job, pick_name())
     try:
         stream = _Stream(*pair)
-        stream.send(_build_message(_save(np.zeros(10)), job))
+        stream.send(build_frame(BINARY, _save(np.zeros(10))))
         stream.receive(1, deadline=time.monotonic() + 10)
         wait_until_quiet(job.server)
-        pid, message = job.server[0], _build_message(array, job)
+        pid, message = job.server[0], build_frame(BINARY, array)
         before = read_memory([pid])
         reset_peak(pid)
         stream.send(message)
@@ -83,9 +82,9 @@ class _Stream:
         self._last = b""
         self._arrays: list[int] = []
 
-    def send(self, message: list[bytes]) -> None:
-        """Queue a message; `receive` writes it."""
-        self._queue.extend(memoryview(part) for part in message)
+    def send(self, frame: bytes) -> None:
+        """Queue a frame; `receive` writes it."""
+        self._queue.append(memoryview(frame))
         self._write()
 
     def receive(self, count: int, *, deadline: float) -> int:
@@ -176,12 +175,3 @@ def _save(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array)
     return buffer.getvalue()
-
-
-def _build_message(data: bytes, job: Job) -> list[bytes]:
-    """One message; or a header and chunks, for a server that bounds one message."""
-    if not job.chunk_bytes:
-        return [build_frame(BINARY, data)]
-    chunks = [data[at : at + job.chunk_bytes] for at in range(0, len(data), job.chunk_bytes)]
-    header = b'{"type":"binary","chunks":%d}' % len(chunks)
-    return [build_frame(TEXT, header), *(build_frame(BINARY, chunk) for chunk in chunks)]

@@ -8,6 +8,7 @@ import json
 import select
 import socket
 import time
+import uuid
 from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,11 @@ def build_payload(number: int) -> bytes:
     """A JSON object of exactly PAYLOAD_BYTES, as the tutorial of Channels sends it."""
     empty = len('{"message":""}')
     return b'{"message":"%010d%s"}' % (number, b"x" * (PAYLOAD_BYTES - empty - 10))
+
+
+def pick_name() -> str:
+    """A topic that nobody has used."""
+    return uuid.uuid4().hex[:12]
 
 
 class Crowd:

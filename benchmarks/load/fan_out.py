@@ -1,11 +1,10 @@
 """Fan-out with n publications in flight, and at a fixed rate."""
 
 import time
-import uuid
 from array import array
 from typing import Any
 
-from benchmarks.load.crowd import Crowd
+from benchmarks.load.crowd import Crowd, pick_name
 from benchmarks.load.job import Job
 from benchmarks.load.wire import LoadError
 from benchmarks.measure import Usage, find_percentile
@@ -19,23 +18,24 @@ MAX_BEHIND_SECONDS = 1.0
 
 def run_in_flight(job: Job) -> list[dict[str, Any]]:
     """For each n: the next message is sent when all have got the one n before it."""
-    crowd = Crowd(job, _pick_name())
+    crowd = Crowd(job, pick_name())
     try:
-        return [_measure_in_flight(crowd, job, in_flight) for in_flight in job.in_flight]
+        return [measure_in_flight(crowd, job, in_flight) for in_flight in job.in_flight]
     finally:
         crowd.close()
 
 
 def run_rate(job: Job) -> list[dict[str, Any]]:
     """Publish at a fixed rate, whatever has arrived; every delivery's latency counts."""
-    crowd = Crowd(job, _pick_name())
+    crowd = Crowd(job, pick_name())
     try:
         return [_measure_rate(crowd, job)]
     finally:
         crowd.close()
 
 
-def _measure_in_flight(crowd: Crowd, job: Job, in_flight: int) -> dict[str, Any]:
+def measure_in_flight(crowd: Crowd, job: Job, in_flight: int) -> dict[str, Any]:
+    """One stretch of `seconds`; all that was published has reached everybody at its end."""
     latencies: list[float] = []
 
     def push(seconds: float, grace: float = 0) -> None:
@@ -116,7 +116,3 @@ def _describe(crowd: Crowd, job: Job, usage: Usage, deliveries: int) -> dict[str
         "frame_bytes": crowd.frame_bytes,
         "generator_share": usage.generator_share,
     }
-
-
-def _pick_name() -> str:
-    return uuid.uuid4().hex[:12]

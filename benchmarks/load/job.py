@@ -12,6 +12,7 @@ class Paths:
 
     subscribe: str = "/ws/broadcast/{name}/"
     publish: str = "/ws/publish/{name}/"
+    acknowledge: str = "/ws/acknowledge/{name}/"  # publishes and is sent acks
     echo: str = "/ws/echo/"
     subscriber_greetings: int = 0
     publisher_greetings: int = 0
@@ -25,6 +26,7 @@ class Job:
     port: int
     server: list[int]  # process ids, whose CPU time and memory are measured
     redis: list[int] = field(default_factory=list)
+    redis_port: int = 0
     paths: Paths = field(default_factory=Paths)
     token: str | None = None
     connections: int = 200
@@ -36,7 +38,8 @@ class Job:
     topics: int = 1
     is_echo: bool = False  # idle connections on the echo endpoint instead of topics
     more_connections: int = 0  # held on top, after what was measured
-    chunk_bytes: int = 0  # an array is cut into messages that long; 0: one message
+    rounds: int = 1  # how often each of the `parts` has its turn
+    parts: list["Job"] = field(default_factory=list)  # one for each server, where they are several
 
     @property
     def target(self) -> Target:

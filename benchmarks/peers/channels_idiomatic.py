@@ -58,6 +58,18 @@ class PublishConsumer(ChatConsumer):
         await self.accept()
 
 
+class AcknowledgingConsumer(PublishConsumer):
+    """Publishes `{"type": "publish", "ref", "data"}`, and says when the layer has it."""
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        publication = json.loads(text_data or "")
+        message = publication["data"]["message"]
+        await self.channel_layer.group_send(
+            self.group, {"type": "chat.message", "message": message}
+        )
+        await self.send(text_data=json.dumps({"type": "ack", "ref": publication["ref"]}))
+
+
 class EchoConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     """Every message back."""
 
@@ -72,6 +84,7 @@ application = ProtocolTypeRouter(
             [
                 path("ws/broadcast/<str:name>/", ChatConsumer.as_asgi()),
                 path("ws/publish/<str:name>/", PublishConsumer.as_asgi()),
+                path("ws/acknowledge/<str:name>/", AcknowledgingConsumer.as_asgi()),
                 path("ws/echo/", EchoConsumer.as_asgi()),
             ]
         ),

@@ -28,6 +28,10 @@ STATUS = {
     ErrorCode.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
+# What passes by itself, and after how many seconds it is worth another try.
+_PASSING = frozenset({ErrorCode.UNAVAILABLE, ErrorCode.RATE_LIMITED})
+RETRY_AFTER = "1"
+
 # Codes of Django REST framework's own exceptions, in our words.
 _CODES = {
     "parse_error": ErrorCode.INVALID_JSON,
@@ -49,7 +53,11 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
     if isinstance(error, NotRunning):
         error = Unavailable(str(error))
     if isinstance(error, CodedError):
-        return Response({"code": error.code, "detail": error.detail}, status=STATUS[error.code])
+        return Response(
+            {"code": error.code, "detail": error.detail},
+            status=STATUS[error.code],
+            headers={"Retry-After": RETRY_AFTER} if error.code in _PASSING else None,
+        )
     response = exception_handler(error, context)
     if response is not None:
         response.data = _describe(error)

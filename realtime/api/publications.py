@@ -1,24 +1,34 @@
-"""Publishing over REST."""
+"""Publishing over REST, and reading what was published."""
 
 from typing import Any
 
 import msgspec
+from django.http import HttpResponse
 from rest_framework import status
-from rest_framework.exceptions import NotAuthenticated
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from realtime.api.access import (
+    find_user,
+    open_for_reading,
+    read_limit,
+    read_parameters,
+    require,
+    wait_for,
+)
 from realtime.api.parsers import BytesParser, StrictJSONParser
 from realtime.conf import Kind
 from realtime.core.entries import NPY, OCTET_STREAM
 from realtime.core.errors import NotSupported, PermissionDenied
 from realtime.core.messages import PublicationId, convert
+from realtime.core.queries import parse_epoch, parse_integer
 from realtime.core.topics import Topic, parse_topic
+from realtime.excerpts import read_excerpt
 from realtime.intake import find_namespace
-from realtime.policies import is_allowed
 from realtime.publishing import publish_for_receipt
+from realtime.runtime import find_runtime
 
 NPY_TYPE = "application/x-npy"
 
@@ -31,21 +41,36 @@ class JSONPublication(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class PublicationsView(APIView):
-    """`POST {"data", "id"?}`, or an array or other bytes with their content type."""
+    """`GET ?after=&epoch=&limit=`; `POST {"data", "id"?}`, or bytes with their content type."""
 
     parser_classes = (StrictJSONParser, BytesParser)
     permission_classes = (AllowAny,)  # the namespace's policy decides
 
+    def get(self, request: Request, topic: str) -> HttpResponse:
+        """The history after an offset, ascending, as in the `history` message."""
+        parsed, namespace = open_for_reading(request, topic)
+        query = read_parameters(request, {"after", "epoch", "limit"})
+        runtime = find_runtime()
+        excerpt = wait_for(
+            runtime,
+            read_excerpt(
+                runtime.history,
+                parsed,
+                namespace,
+                after=parse_integer("after", query.get("after", "0")),
+                epoch=parse_epoch(query["epoch"]) if "epoch" in query else None,
+                limit=read_limit(query),
+            ),
+        )
+        # Data that is JSON already goes out as it is, which a renderer cannot do.
+        return HttpResponse(msgspec.json.encode(excerpt), content_type="application/json")
+
     def post(self, request: Request, topic: str) -> Response:
         """Publish: 201 with the publication's position."""
         parsed = parse_topic(topic)
-        user = request.user if request.user.is_authenticated else None
         namespace = find_namespace(parsed)
-        if not is_allowed(namespace.publish, user):
-            if user is None:
-                # Django REST framework's own exception: its 401 carries WWW-Authenticate.
-                raise NotAuthenticated("send Authorization: Bearer <access token>")
-            raise PermissionDenied(f"you may not publish to {topic}")
+        require(namespace.publish, request, f"you may not publish to {topic}")
+        user = find_user(request)
         media_type = _find_media_type(request)
         if media_type != StrictJSONParser.media_type:
             # An empty body is given to no parser, and comes as an empty dictionary.

@@ -2,9 +2,15 @@
 
 from django.urls import path
 
+from realtime.api.presence import PresenceView
 from realtime.api.publications import PublicationsView
+from realtime.api.statistics import StatisticsView
+from realtime.api.topics import TopicsView
 
 app_name = "realtime"
 urlpatterns = [
+    path("topics/", TopicsView.as_view(), name="topics"),
     path("topics/<str:topic>/publications/", PublicationsView.as_view(), name="publications"),
+    path("topics/<str:topic>/presence/", PresenceView.as_view(), name="presence"),
+    path("topics/<str:topic>/stats/", StatisticsView.as_view(), name="stats"),
 ]

@@ -52,6 +52,28 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
     waits_for_credential = True
     has_envelope = True
 
+    # Thousands of sessions wait in memory: no dictionary for the attributes of each.
+    __slots__ = (
+        "_age",
+        "_close_code",
+        "_expiry",
+        "_frame_limit",
+        "_has_begun",
+        "_is_counted",
+        "_max_text_bytes",
+        "_mistakes",
+        "_rate_limited",
+        "_receive",
+        "_task",
+        "loop",
+        "outbox",
+        "policy",
+        "runtime",
+        "scope",
+        "session",
+        "settings",
+    )
+
     policy: Policy
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -85,6 +107,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
             await receive()  # websocket.connect
             chosen = SUBPROTOCOL if SUBPROTOCOL in (scope.get("subprotocols") or ()) else None
             await send({"type": "websocket.accept", "subprotocol": chosen})
+            await self._open()
             await self._serve()
         except Disconnected:
             pass
@@ -193,7 +216,8 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         own = (self.scope.get("extensions") or {}).get(EXTENSION)
         return Outbox(send, **options) if own is None else own.configure(**options)
 
-    async def _serve(self) -> None:
+    async def _open(self) -> None:
+        """The handshake, and what follows from it."""
         try:
             await shake_hands(self)
             if not self.is_closing:  # it may have been told to end during the handshake
@@ -203,11 +227,18 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
                 self.send_message(ErrorMessage(ref=None, code=error.code, detail=error.detail))
             self.close(refusal.code, refusal.reason)
         if not self.is_closing:
-            self._has_begun = True
-            self.session.began = time.time()
-            self._limit_age()
-            self.runtime.recorder.note(self.session)
-            logger.info("session opened", extra=self.session.describe())
+            self._note_begin()
+
+    def _note_begin(self) -> None:
+        # No coroutine: logging looks at the frame of its caller, which a session would then keep.
+        self._has_begun = True
+        self.session.began = time.time()
+        self._limit_age()
+        self.runtime.recorder.note(self.session)
+        logger.info("session opened", extra=self.session.describe())
+
+    async def _serve(self) -> None:
+        """Answer what comes, until the peer goes away."""
         bucket = self.runtime.limits.find_bucket(self.session) if self._has_begun else None
         session, receive = self.session, self._receive
         while True:

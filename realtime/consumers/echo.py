@@ -4,7 +4,8 @@ import asyncio
 from typing import Any
 
 from realtime.consumers.base import SessionConsumer
-from realtime.consumers.parameters import refuse_unknown
+from realtime.core.entries import LongMessage
+from realtime.core.queries import refuse_unknown
 from realtime.outbox import frame_bytes, frame_text
 
 
@@ -22,12 +23,12 @@ class EchoConsumer(SessionConsumer):
 
     async def handle_text(self, text: str) -> None:
         self.outbox.put(frame_text(text))
-        if not self.outbox.is_idle:  # a client that does not read is not read from
+        if self.outbox.is_writing:  # a client that does not read is not read from
             await self.outbox.drained()
 
-    async def handle_bytes(self, data: bytes) -> None:
-        self.outbox.put(frame_bytes(data))
-        if not self.outbox.is_idle:
+    async def handle_bytes(self, data: bytes | LongMessage) -> None:
+        self.outbox.put(frame_bytes(data.view if isinstance(data, LongMessage) else data))
+        if self.outbox.is_writing:
             await self.outbox.drained()
 
     async def handle_flood(self, event: dict[str, Any], wait: float) -> None:

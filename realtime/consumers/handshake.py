@@ -6,7 +6,6 @@ The socket is accepted first and closed then, so that a browser can read the clo
 import asyncio
 from typing import TYPE_CHECKING
 
-from realtime.consumers.parameters import read_query
 from realtime.core import strict_json
 from realtime.core.close_codes import CloseCode
 from realtime.core.errors import (
@@ -20,6 +19,7 @@ from realtime.core.errors import (
 )
 from realtime.core.identity import Identity
 from realtime.core.messages import Authenticate, parse_message
+from realtime.core.queries import read_query
 from realtime.policies import is_allowed
 from realtime.sessions import pick_retry_after
 

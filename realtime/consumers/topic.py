@@ -10,6 +10,7 @@ from realtime.consumers.base import SUBPROTOCOL, SessionConsumer
 from realtime.consumers.handshake import Refusal
 from realtime.consumers.history import read_history
 from realtime.consumers.parameters import parse_parameters
+from realtime.consumers.presence import build_presence_reply
 from realtime.core import strict_json
 from realtime.core.close_codes import CloseCode
 from realtime.core.entries import Entry, encode_entry
@@ -30,6 +31,7 @@ from realtime.core.messages import (
     Limits,
     Ping,
     Pong,
+    PresenceQuery,
     Publish,
     Ref,
     Refresh,
@@ -53,12 +55,25 @@ from realtime.subscriptions import Start, Subscription, find_start
 class TopicConsumer(SessionConsumer):
     """A session on one topic; subclasses add what their kind can do besides."""
 
-    _held: HeldTopic | None = None
-    _subscription: Subscription | None = None
-    _following: asyncio.Task[None] | None = None
-    _pending = 0
-    _pending_bytes = 0
-    _answered: asyncio.Future[None] | None = None
+    __slots__ = (
+        "_answered",
+        "_following",
+        "_held",
+        "_pending",
+        "_pending_bytes",
+        "_subscription",
+        "namespace",
+        "parameters",
+        "topic",
+    )
+
+    def __init__(self) -> None:
+        self._held: HeldTopic | None = None
+        self._subscription: Subscription | None = None
+        self._following: asyncio.Task[None] | None = None  # until the subscription is live
+        self._pending = 0
+        self._pending_bytes = 0
+        self._answered: asyncio.Future[None] | None = None
 
     def check_path(self) -> None:
         route = self.scope["url_route"]["kwargs"]
@@ -86,6 +101,13 @@ class TopicConsumer(SessionConsumer):
             assert self._held is not None
             self._subscription = self.build_subscription(self._held, start)
             self._following = self.runtime.run_soon(self._follow(self._subscription))
+            if self.namespace.presence and not self.is_closing:
+                self.runtime.rosters.join(
+                    self.topic,
+                    session=self.session.id,
+                    user=self.session.username,
+                    mailbox=self.outbox,
+                )
 
     async def open_topic(self, held: HeldTopic) -> None:
         """Get ready what the kind needs before a subscription; raises CodedError."""
@@ -102,6 +124,7 @@ class TopicConsumer(SessionConsumer):
         if self._subscription is not None:
             self._subscription.end()
             self._subscription = None
+            self.runtime.rosters.leave(self.topic, self.session.id)
         if self._held is not None:
             self._held.release()
             self._held = None
@@ -157,6 +180,8 @@ class TopicConsumer(SessionConsumer):
                 await self._refresh(message)
             case HistoryQuery():
                 await self._send_history(message)
+            case PresenceQuery():
+                await self._send_presence(message)
             case Authenticate():
                 raise NotSupported("the session has begun; send a new token as refresh")
             case _:
@@ -234,6 +259,13 @@ class TopicConsumer(SessionConsumer):
         await self.outbox.drained()
         self.send_message(reply)
 
+    async def _send_presence(self, query: PresenceQuery) -> None:
+        if not is_allowed(self.namespace.subscribe, self.session.user):
+            raise PermissionDenied(f"you may not read {self.topic}")
+        members = await self.runtime.read_members(self.topic)
+        await self.outbox.drained()
+        self.send_message(build_presence_reply(self.topic, members, ref=query.ref))
+
     # Subscribing
 
     async def _take_topic(self) -> Start:
@@ -253,6 +285,8 @@ class TopicConsumer(SessionConsumer):
             await subscription.follow()
         except Unavailable:
             self.close(CloseCode.TRY_AGAIN_LATER, pick_retry_after())
+        finally:
+            self._following = None
 
     def _send_hello(self) -> None:
         identity = self.session.identity

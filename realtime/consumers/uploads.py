@@ -8,6 +8,7 @@ from typing import Any
 
 from realtime.consumers.topic import TopicConsumer
 from realtime.core.close_codes import CloseCode
+from realtime.core.entries import Chunks, Data, LongMessage
 from realtime.core.errors import CodedError, InvalidArray, InvalidMessage, MessageTooBig
 from realtime.core.messages import AnyClientMessage, BinaryUpload, Ref, convert, find_ref
 from realtime.intake import check_format, take_bytes
@@ -25,14 +26,14 @@ class Upload:
         self._left = header.chunks
         self._limit = limit
         self._size = 0
-        self._chunks: list[bytes] = []
+        self._chunks: list[bytes | LongMessage] = []
 
     @property
     def is_complete(self) -> bool:
         """Whether the last chunk has come."""
         return self._left == 0
 
-    def add(self, chunk: bytes) -> None:
+    def add(self, chunk: bytes | LongMessage) -> None:
         """Take the next chunk; raises MessageTooBig once, and drops the rest then."""
         self._left -= 1
         if self.is_refused:
@@ -44,9 +45,10 @@ class Upload:
             raise MessageTooBig(f"the chunks of a publication are at most {self._limit} bytes")
         self._chunks.append(chunk)
 
-    def join(self) -> bytes:
-        """The whole publication; a single chunk is not copied."""
-        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+    @property
+    def data(self) -> Data:
+        """The whole publication, not copied."""
+        return self._chunks[0] if len(self._chunks) == 1 else Chunks(self._chunks)
 
 
 class UploadConsumer(TopicConsumer):
@@ -54,6 +56,7 @@ class UploadConsumer(TopicConsumer):
 
     _upload: Upload | None = None
     _deadline: asyncio.TimerHandle | None = None
+    _progress = 0.0  # when the last chunk came, in the loop's time
 
     def release(self) -> None:
         self._end_upload()
@@ -65,7 +68,7 @@ class UploadConsumer(TopicConsumer):
         else:
             await super().handle_message(message)
 
-    async def handle_bytes(self, data: bytes) -> None:
+    async def handle_bytes(self, data: bytes | LongMessage) -> None:
         upload = self._upload
         if upload is None:
             self.check_may_publish(None)
@@ -80,7 +83,7 @@ class UploadConsumer(TopicConsumer):
             self._end_upload()
             if not upload.is_refused:
                 await self._publish_bytes(
-                    upload.join(), format=header.format, ref=header.ref, id=header.id
+                    upload.data, format=header.format, ref=header.ref, id=header.id
                 )
         except CodedError as error:
             if upload.is_complete:
@@ -120,13 +123,17 @@ class UploadConsumer(TopicConsumer):
         self._upload = Upload(header, limit=limit)
 
     def _set_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline = self.loop.call_later(self.settings.chunk_timeout, self._give_up)
+        self._progress = self.loop.time()
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self.settings.chunk_timeout, self._give_up)
 
     def _give_up(self) -> None:
         assert self._upload is not None
         seconds = self.settings.chunk_timeout
+        left = self._progress + seconds - self.loop.time()
+        if left > 0:  # a chunk came meanwhile: one timer serves for all of them
+            self._deadline = self.loop.call_later(left, self._give_up)
+            return
         self.send_error(
             InvalidArray(f"the next chunk did not come within {seconds:g} s"),
             self._upload.header.ref,
@@ -140,7 +147,7 @@ class UploadConsumer(TopicConsumer):
             self._deadline = None
 
     async def _publish_bytes(
-        self, data: bytes, *, format: str | None, ref: Ref, id: str | None
+        self, data: Data, *, format: str | None, ref: Ref, id: str | None
     ) -> None:
         entry = await take_bytes(self.topic, self.namespace, data, self.session.user, format=format)
         await self.publish(entry, ref=ref, id=id)

@@ -142,6 +142,33 @@ class Gap(ServerMessage, tag="gap", frozen=True, kw_only=True):
     reason: str
 
 
+class Join(ServerMessage, tag="join", frozen=True, kw_only=True):
+    topic: str
+    user: str | None
+    session: str
+
+
+class Leave(ServerMessage, tag="leave", frozen=True, kw_only=True):
+    topic: str
+    user: str | None
+    session: str
+
+
+class PresentSession(Struct, frozen=True, kw_only=True):
+    session: str
+    user: str | None
+    since: str
+
+
+class PresenceReply(ServerMessage, tag="presence", frozen=True, kw_only=True):
+    """The oldest sessions of a topic; `count` is the number of all."""
+
+    ref: Ref
+    topic: str
+    sessions: list[PresentSession]
+    count: int
+
+
 class HistoryReply(ServerMessage, tag="history", frozen=True, kw_only=True):
     ref: Ref
     topic: str

@@ -14,17 +14,20 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from realtime.core.entries import Chunks, LongMessage
 from realtime.core.errors import InvalidArray
 
 HEADER_LIMIT = 4096  # bytes of header text; numpy's own writer needs 118 for up to 4 dimensions
 MAX_DIMENSIONS = 8
 
 Buffer = bytes | bytearray | memoryview
+Pieces = Buffer | LongMessage | Chunks
 Array = npt.NDArray[Any]
 
 
@@ -42,7 +45,7 @@ class ArrayHeader:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def parse_header(prefix: Buffer) -> ArrayHeader:
+def parse_header(prefix: Pieces) -> ArrayHeader:
     """Read the header alone; `prefix` may be a whole file, or its beginning.
 
     Raises InvalidArray where it is malformed, not acceptable, or not complete in `prefix`.
@@ -59,7 +62,13 @@ def parse_header(prefix: Buffer) -> ArrayHeader:
     start = text_start + length
     if len(head) < start:
         raise InvalidArray("the .npy file ends inside its header")
-    fields = _read_fields(head[text_start:start])
+    return _parse_text(head[text_start:start], start)
+
+
+# A publisher's arrays are mostly alike, and each header is read when it comes and when it leaves.
+@lru_cache(maxsize=64)
+def _parse_text(text: bytes, start: int) -> ArrayHeader:
+    fields = _read_fields(text)
     if fields["fortran_order"] is not False:
         raise InvalidArray("fortran_order has to be False: send numpy.ascontiguousarray(array)")
     descr, shape = fields["descr"], fields["shape"]
@@ -71,7 +80,7 @@ def parse_header(prefix: Buffer) -> ArrayHeader:
     return ArrayHeader(dtype, _check_shape(shape, dtype), start)
 
 
-def check_array(data: Buffer) -> ArrayHeader:
+def check_array(data: Pieces) -> ArrayHeader:
     """The header of `data`, which is exactly one acceptable `.npy` file; else InvalidArray."""
     header = parse_header(data)
     got = len(data) - header.start

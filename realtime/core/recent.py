@@ -8,11 +8,13 @@ from collections import OrderedDict, deque
 from collections.abc import Hashable, Sequence
 from itertools import islice
 
+from realtime.core.entries import Body
+
 # What one topic may keep.
 MAX_ENTRIES = 1000
 MAX_BYTES = 1024 * 1024
 
-Entry = tuple[bytes, bytes]  # body, link
+Entry = tuple[Body, bytes]  # body, link
 
 
 class Recent:

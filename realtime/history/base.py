@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from realtime.conf import Namespace
+from realtime.core.entries import Body
 from realtime.core.errors import Unavailable
 from realtime.core.positions import Position
 from realtime.core.topics import Topic
@@ -22,7 +23,7 @@ ID_MEMORY = 300
 class Item:
     """A publication to be appended: its body, and its id within the topic (scoped to the user)."""
 
-    body: bytes
+    body: Body
     id: str | None = None
 
 
@@ -77,7 +78,7 @@ class Page:
     first: int
     top: int
     start: int
-    bodies: Sequence[bytes]
+    bodies: Sequence[Body]
     links: Sequence[bytes]
     mark: bytes = b""
 

@@ -6,6 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 
 from realtime.conf import Settings
+from realtime.core.entries import Body
 from realtime.core.errors import Unavailable
 from realtime.core.topics import Topic
 from realtime.history.base import ID_MEMORY, PAGE_BYTES, Accepted, Batch, History, Item, Page, Top
@@ -87,7 +88,7 @@ class _Log:
     def __init__(self) -> None:
         self.epoch = uuid.uuid4().hex[:12]
         self.top = 0
-        self.bodies: deque[bytes] = deque()
+        self.bodies: deque[Body] = deque()
         self.bytes = 0
         self.expires = float("inf")
         self.ids: OrderedDict[str, tuple[int, float]] = OrderedDict()

@@ -17,7 +17,7 @@ import msgspec
 from channels.layers import get_channel_layer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 from channels_redis.serializers import MsgPackSerializer
-from redis.asyncio import BlockingConnectionPool, Connection, ConnectionPool, Redis
+from redis.asyncio import Connection, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
@@ -36,6 +36,7 @@ from realtime.history.base import (
     Page,
     Top,
 )
+from realtime.redis_address import is_same_redis, make_pool
 
 # A topic that somebody holds keeps its epoch at least this many seconds.
 HOLD_SECONDS = 86_400
@@ -56,14 +57,18 @@ class RedisHistory(History):
         self._timeout = settings.history_timeout
         self._group_prefix = find_group_prefix(settings)
         self.announces = self._group_prefix is not None
-        self._append_pool: ConnectionPool = ConnectionPool.from_url(
-            settings.redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=self._timeout
+        self._append_pool = make_pool(
+            settings.redis_url,
+            blocking=False,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=self._timeout,
         )
         self._connection: Connection | None = None
         self._lock = asyncio.Lock()
         self._script_hash = b""
-        pool = BlockingConnectionPool.from_url(
+        pool = make_pool(
             settings.redis_url,
+            blocking=True,
             max_connections=8,
             timeout=self._timeout,
             socket_timeout=self._timeout,
@@ -112,8 +117,8 @@ class RedisHistory(History):
 
     async def close(self) -> None:
         await self._drop_connection()
-        await self._client.aclose()
-        await self._client.connection_pool.disconnect()
+        for pool in (self._append_pool, self._client.connection_pool):
+            await pool.aclose()
 
     async def _run(self, script: Any, keys: list[str], arguments: list[Any]) -> Any:
         try:
@@ -197,10 +202,9 @@ def find_group_prefix(settings: Settings) -> str | None:
         return None
     options = layer._kwargs
     (host,) = options["hosts"] if len(options.get("hosts", ())) == 1 else (None,)
-    address = host.get("address") if isinstance(host, dict) else host
     serializer = layer._serializer
     plain = type(serializer) is MsgPackSerializer and serializer.crypter is None
-    if address != settings.redis_url or not plain:
+    if not is_same_redis(host, settings.redis_url) or not plain:
         return None
     return f"{options.get('prefix', 'asgi')}__group__"
 

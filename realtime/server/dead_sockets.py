@@ -12,13 +12,11 @@ from typing import Any
 
 from twisted.internet import reactor, tcp
 
-from realtime.server.socket_reader import TRANSPORTS
-
 # How often all sockets are looked at, in seconds; it takes about a microsecond for each.
 INTERVAL = 2.0
 
 
-def watch_dead_sockets(loop: asyncio.AbstractEventLoop) -> None:
+def watch_dead_sockets(server: Any, loop: asyncio.AbstractEventLoop) -> None:
     """Find such sockets from now on, where the loop is uvloop's; others need no help."""
     if not type(loop).__module__.startswith("uvloop"):
         return
@@ -32,15 +30,17 @@ def watch_dead_sockets(loop: asyncio.AbstractEventLoop) -> None:
             add_writer(writer)  # a new watch, which meets the error at once
 
     reactor.addWriter = add_writer_anew
-    loop.call_later(INTERVAL, _cut_dead_sockets, loop)
+    loop.call_later(INTERVAL, _cut_dead_sockets, server, loop)
 
 
-def _cut_dead_sockets(loop: asyncio.AbstractEventLoop) -> None:
-    for transport in (*reactor.getReaders(), *TRANSPORTS):
+def _cut_dead_sockets(server: Any, loop: asyncio.AbstractEventLoop) -> None:
+    # Sockets that are read past the reactor are not among its readers.
+    transports = [connection.transport for connection in server.connections]
+    for transport in (*reactor.getReaders(), *transports):
         if (
             isinstance(transport, tcp.Server)
             and transport.connected
             and transport.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         ):
             transport.abortConnection()
-    loop.call_later(INTERVAL, _cut_dead_sockets, loop)
+    loop.call_later(INTERVAL, _cut_dead_sockets, server, loop)

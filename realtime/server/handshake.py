@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHeaderValue
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
@@ -22,14 +23,18 @@ def read_headers(request: Any) -> RawHeaders:
 
 def answer_upgrade(request: Any, headers: RawHeaders) -> Response:
     """What to answer if the application accepts: 101, or why this is no WebSocket handshake."""
-    upgrade = Request(
-        request.uri.decode("ascii"),
-        Headers([(name.decode("ascii"), value.decode("latin-1")) for name, value in headers]),
-        method=request.method.decode("ascii"),
-        protocol=request.clientproto.decode("ascii"),
-    )
     protocol = ServerProtocol()
-    response = protocol.accept(upgrade)
+    try:
+        upgrade = Request(
+            request.uri.decode("ascii"),
+            Headers([(name.decode("ascii"), value.decode("latin-1")) for name, value in headers]),
+            method=request.method.decode("ascii"),
+            protocol=request.clientproto.decode("ascii"),
+        )
+    except InvalidHeaderValue:  # a control character; not logged, since it may be in a credential
+        response = protocol.reject(400, "Invalid header value\n")
+    else:
+        response = protocol.accept(upgrade)
     protocol.parser.close()  # its frame and the protocol refer to each other
     if response.status_code != 101:
         response.headers["Sec-WebSocket-Version"] = "13"  # RFC 6455, section 4.4

@@ -8,16 +8,19 @@ whole to the library's sans-I/O protocol, until that stands between two frames a
 import codecs
 import logging
 
+import numpy as np
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
+
+from realtime.core.entries import HEAD_ROOM, LongMessage
 
 try:
     from websockets.speedups import apply_mask
 except ImportError:  # no compiled wheel for this platform
     from websockets.utils import apply_mask
 
-Message = str | bytes
+Message = str | bytes | LongMessage
 
 # The library tells of each connection; our own log line for a session says more.
 _LOGGER = logging.getLogger("realtime.server.websockets")
@@ -29,6 +32,8 @@ _FIN_PONG = 0x8A
 _MASKED = 0x80
 # The beginning of a frame up to this size is kept here until the rest has come; in bytes.
 _MAX_KEPT = 4096
+# A long frame is received and unmasked in turns of so many bytes at most.
+_MAX_READ = 1024 * 1024
 
 
 class MessageParser:
@@ -77,7 +82,8 @@ class MessageParser:
             rest = self._long.add(data)
             if not self._long.is_whole:
                 return messages
-            messages.append(self._long.unmask())
+            if protocol is None or protocol.state is OPEN:  # else read and dropped
+                messages.append(self._long.message)
             self._long = None
         if self._kept:
             rest, self._kept = self._kept + rest, b""
@@ -158,14 +164,24 @@ class MessageParser:
 
 
 class _LongFrame:
-    """A binary message in one long frame, received straight into a buffer of its size."""
+    """A binary message in one long frame, received straight into a buffer of its size.
 
-    def __init__(self, beginning: bytes, *, mask: bytes, size: int) -> None:
-        self._mask = mask
-        self._buffer = bytearray(size)
-        self._view = memoryview(self._buffer)
+    It is unmasked there as it comes, while the cache still holds it.
+    """
+
+    def __init__(self, beginning: memoryview, *, mask: bytes, size: int) -> None:
+        # Not zeroed: each byte is received before anybody reads it.
+        self._buffer = np.empty(HEAD_ROOM + size, np.uint8)
+        self._bytes = self._buffer[HEAD_ROOM:]
+        self._words = self._bytes[: size // 8 * 8].view(np.uint64)
+        self._view = self._bytes.data
+        self._mask = np.frombuffer(mask * 2, np.uint8)
+        self._word = self._mask.view(np.uint64)
+        self._size = size
         self._view[: len(beginning)] = beginning
         self._filled = len(beginning)
+        self._unmasked = 0  # words
+        self._unmask()
 
     @classmethod
     def begin(cls, data: bytes, *, most: int) -> "_LongFrame | None":
@@ -175,29 +191,40 @@ class _LongFrame:
         size = int.from_bytes(data[2:10], "big")
         if not 65_536 <= size <= most or len(data) >= 14 + size:
             return None
-        return cls(data[14:], mask=data[10:14], size=size)
+        return cls(memoryview(data)[14:], mask=data[10:14], size=size)
 
     @property
     def free(self) -> memoryview:
-        """The part of the buffer that is to be filled."""
-        return self._view[self._filled :]
+        """The part of the buffer that is to be filled next."""
+        return self._view[self._filled : self._filled + _MAX_READ]
 
     def add(self, data: bytes | memoryview) -> bytes:
         """Take what came next, which may stand in the buffer already; returns what is behind."""
-        taken = min(len(data), len(self._buffer) - self._filled)
+        taken = min(len(data), self._size - self._filled)
         if not isinstance(data, memoryview):
             self._view[self._filled : self._filled + taken] = data[:taken]
         self._filled += taken
+        self._unmask()
         return bytes(data[taken:])
+
+    def _unmask(self) -> None:
+        whole = self._filled // 8
+        words = self._words[self._unmasked : whole]
+        np.bitwise_xor(words, self._word, out=words)
+        self._unmasked = whole
+        if self.is_whole:
+            rest = self._bytes[whole * 8 :]
+            np.bitwise_xor(rest, self._mask[: len(rest)], out=rest)
 
     @property
     def is_whole(self) -> bool:
         """Whether the last byte has come."""
-        return self._filled == len(self._buffer)
+        return self._filled == self._size
 
-    def unmask(self) -> bytes:
-        """The message."""
-        return apply_mask(self._buffer, self._mask)
+    @property
+    def message(self) -> LongMessage:
+        """The message, once it is whole."""
+        return LongMessage(self._buffer.data)
 
 
 class _Protocol(ServerProtocol):

@@ -11,6 +11,7 @@ from twisted.internet import defer
 from realtime.runtime import get_server_runtime
 from realtime.server.dead_sockets import watch_dead_sockets
 from realtime.server.drain import drain
+from realtime.server.socket_reader import enable_direct_reads
 from realtime.server.upgrade import install_engine
 
 logger = logging.getLogger("realtime.server")
@@ -40,7 +41,7 @@ class Server(DaphneServer):  # type: ignore[misc]
         # Daphne calls this when it has its factories and listens; its loop does not run yet.
         install_engine(self)
         loop = asyncio.get_event_loop()
-        watch_dead_sockets(loop)
+        watch_dead_sockets(self, loop)
         self._starting = loop.create_task(self._start_runtime())
 
     async def _start_runtime(self) -> None:
@@ -59,6 +60,7 @@ class Server(DaphneServer):  # type: ignore[misc]
     def listen_success(self, port: Any) -> None:
         """Keep the listening ports, so that the drain can close them first."""
         super().listen_success(port)
+        enable_direct_reads(port)
         self.ports.append(port)
 
     def log_action(self, protocol: str, action: str, details: dict[str, Any]) -> None:

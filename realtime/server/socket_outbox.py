@@ -24,14 +24,17 @@ from realtime.outbox import ABORT_DELAY, Frames, Wire
 PIECE = 128 * 1024
 # How much the kernel may hold that it has not sent yet, in bytes; it would take megabytes.
 UNSENT = 128 * 1024
+_MORE = getattr(socket, "MSG_MORE", 0)  # Linux
 _NOT_SENT = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # Linux, macOS
 # How many bytes of control frames may wait for a frame to end.
 MAX_URGENT = 4096
 
 
-# An empty deque takes 760 bytes: outboxes in which nothing waits share these, which stay empty.
+# An empty deque takes 760 bytes, a view 312: outboxes in which nothing waits share these, which
+# stay empty.
 _NO_FRAMES: deque[Frames] = deque(maxlen=0)
 _NO_WIRES: deque[Wire] = deque(maxlen=0)
+_NO_BYTES = memoryview(b"")
 
 
 def _do_nothing() -> None:
@@ -47,6 +50,7 @@ class SocketOutbox:
         self.bytes = 0
         self.on_empty: Callable[[], None] | None = None
         self.stall_timeout: float | None = None
+        self.is_writing = False  # whether something waits, and the transport pulls
         self.progress = 0.0  # when the socket last took something that waited, in the loop's time
         self._limit = 1
         self._on_slow = _do_nothing
@@ -62,10 +66,9 @@ class SocketOutbox:
         self._queue = _NO_FRAMES
         self._waiting = 0  # the bytes in the queue, behind the item being written
         self._item = _NO_WIRES  # what is left of that item
-        self._piece: memoryview = memoryview(b"")  # what is left of the frames begun
+        self._piece = _NO_BYTES  # what is left of the frames begun
         self._payload: memoryview | None = None  # of the head that is being written
         self._urgent = b""  # control frames, which go before what waits
-        self._is_writing = False  # whether the transport pulls
         self._watch: asyncio.TimerHandle | None = None
         self._drained: list[asyncio.Future[None]] = []
         self._last: Callable[[], None] | None = None  # called when all has been written
@@ -89,14 +92,9 @@ class SocketOutbox:
         return self
 
     @property
-    def is_writing(self) -> bool:
-        """Whether something waits for the socket to take it."""
-        return self._is_writing
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing waits and nothing is being written."""
-        return not self._is_writing
+    def is_used(self) -> bool:
+        """Whether a session of this package writes here, past the ASGI application's `send`."""
+        return self._on_slow is not _do_nothing
 
     def has_room(self, size: int) -> bool:
         """Whether an item of that many bytes would be taken."""
@@ -106,12 +104,12 @@ class SocketOutbox:
         """Write an item, or queue it; where it finds no room it is dropped (`on_slow`)."""
         if self._last is not None or self._is_closed:
             return
-        if self._is_writing and not self.has_room(frames.size):
+        if self.is_writing and not self.has_room(frames.size):
             self._on_slow()
             return
         self.messages += len(frames.messages)
         self.bytes += frames.size
-        if self._is_writing:
+        if self.is_writing:
             self._queue.append(frames)
             self._waiting += frames.size
             if self._watch is None and self.stall_timeout is not None:
@@ -128,7 +126,7 @@ class SocketOutbox:
         """Write a control frame before what waits."""
         if self._is_closed:
             return
-        if self._is_writing:
+        if self.is_writing:
             if len(self._urgent) > MAX_URGENT:
                 self._urgent = b""  # pongs that a peer does not read: the last one is enough
             self._urgent += frame
@@ -140,7 +138,7 @@ class SocketOutbox:
 
     async def drained(self) -> None:
         """Wait until nothing waits and nothing is being written (or the outbox is closed)."""
-        if self._is_writing and not self._is_closed:
+        if self.is_writing and not self._is_closed:
             future = self._loop.create_future()
             self._drained.append(future)
             await future
@@ -149,14 +147,14 @@ class SocketOutbox:
         """Close the socket after what waits; later items are dropped."""
         if self._last is None and not self._is_closed:
             self._last = partial(self._send_close, int(code), reason)
-            if not self._is_writing:
+            if not self.is_writing:
                 self._finish()
 
     def end(self, last: Callable[[], None]) -> None:
         """Drop what waits, finish the frame being written and control frames, call `last`."""
         self.discard()
         self._last = last
-        if not self._is_writing:
+        if not self.is_writing:
             self._finish()
 
     def abort(self, code: CloseCode, reason: str = "") -> None:
@@ -179,7 +177,7 @@ class SocketOutbox:
         """The socket is gone: write nothing more."""
         self._is_closed = True
         self._last = None
-        self._piece, self._payload = memoryview(b""), None
+        self._piece, self._payload = _NO_BYTES, None
         self.discard()
 
     # Called by the transport
@@ -192,7 +190,9 @@ class SocketOutbox:
                 piece, self._piece = self._piece[:PIECE], self._piece[PIECE:]
                 self._transport.write(bytes(piece))
                 return
-            self._piece = self._piece[self._send_now(self._piece) :]
+            # A head waits for its payload: the peer is not woken for it alone.
+            flags = 0 if self._payload is None else _MORE
+            self._piece = self._piece[self._send_now(self._piece, flags) :]
             if self._piece:
                 self._transport.startWriting()  # and be asked again when the kernel takes more
                 return
@@ -222,8 +222,8 @@ class SocketOutbox:
             self._piece = memoryview(wire)
 
     def _stop_writing(self) -> None:
-        self._is_writing = False
-        self._queue, self._item = _NO_FRAMES, _NO_WIRES
+        self.is_writing = False
+        self._queue, self._item, self._piece = _NO_FRAMES, _NO_WIRES, _NO_BYTES
         self._transport.unregisterProducer()
         self._release_drained()
         if self._is_closed:
@@ -237,12 +237,12 @@ class SocketOutbox:
         """The transport is gone."""
         self.lose()
 
-    def _send_now(self, data: bytes | memoryview) -> int:
+    def _send_now(self, data: bytes | memoryview, flags: int = 0) -> int:
         """Give the kernel what it takes at once; returns how many bytes that were."""
         if self.socket is None or self._is_closed:
             return 0
         try:
-            sent: int = self.socket.send(data)
+            sent: int = self.socket.send(data, flags)
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError:
@@ -252,7 +252,7 @@ class SocketOutbox:
         return sent
 
     def _start_writing(self, wires: Sequence[Wire] = ()) -> None:
-        self._is_writing = True
+        self.is_writing = True
         self._queue, self._item = deque(), deque(wires)
         self._transport.registerProducer(self, False)
 

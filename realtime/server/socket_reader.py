@@ -1,85 +1,120 @@
 """Reads a plain socket straight from the event loop, past the layers of Twisted's reactor.
 
-Twisted starts and stops reading through two methods of its transport; ours take their place, so
-that whatever pauses, resumes or ends the transport does the same to us. (They are called before
-the socket is closed, which the event loop has to know.)
+Twisted's transports start and stop reading through two methods. Ours override them, so that
+whatever pauses, resumes or ends a transport does the same to its direct reading. (They are called
+before the socket is closed, which the event loop has to know.)
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakSet
 
-from twisted.internet import error
+from twisted.internet import error, tcp, unix
 from twisted.python.failure import Failure
 
 logger = logging.getLogger("realtime.server")
 
-# What is taken at a time, in bytes; Twisted takes as much.
-READ_SIZE = 64 * 1024
+# What is taken at a time, in bytes. It may hold thousands of tiny frames, which are handled in
+# one turn of the loop, while everybody else waits.
+READ_SIZE = 16 * 1024
+# How often a long message is received from in one turn of the loop, so that others get theirs.
+MAX_READS = 4
+
+FindBuffer = Callable[[], memoryview | None]
 
 
-# The transports that are read here: Twisted's reactor does not count them among its readers.
-TRANSPORTS: WeakSet[Any] = WeakSet()
+class DirectReads:
+    """A transport of Twisted's that can read by itself, for its protocol's `dataReceived`."""
 
+    # Not in the instance's dictionary: with more names than it began with, it would double.
+    __slots__ = ("_find_buffer", "_is_reading")
 
-class SocketReader:
-    """Gives what a transport's socket receives to `on_data`; where `find_buffer` returns one, it
-    is received into that, and `on_data` gets the part of it that was filled."""
+    socket: Any
+    protocol: Any
+    fileno: Callable[[], int]
+    connectionLost: Callable[[Failure], None]
+    abortConnection: Callable[[], None]
 
-    def __init__(
-        self,
-        transport: Any,
-        on_data: Callable[[bytes | memoryview], None],
-        find_buffer: Callable[[], memoryview | None],
-    ) -> None:
-        self._transport = transport
-        self._socket = transport.socket
-        self._file = transport.fileno()
-        self._on_data = on_data
-        self._find_buffer = find_buffer
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, *arguments: Any) -> None:
+        self._find_buffer: FindBuffer | None = None
         self._is_reading = False
+        super().__init__(*arguments)  # starts reading
 
-    def start(self) -> None:
-        """Take over from the transport's own reader."""
-        TRANSPORTS.add(self._transport)
-        self._transport.stopReading()
-        self._transport.startReading = self._start_reading
-        self._transport.stopReading = self._stop_reading
-        self._start_reading()
+    def read_directly(self, find_buffer: FindBuffer) -> None:
+        """Read past the reactor from now on.
 
-    def _start_reading(self) -> None:
-        if not self._is_reading:
+        Where `find_buffer` returns one, the socket is received into that, and the protocol gets
+        the part of it that was filled.
+        """
+        self.stopReading()
+        self._find_buffer = find_buffer
+        self.startReading()
+
+    def startReading(self) -> None:
+        """Called by Twisted, and through `resumeProducing`."""
+        if self._find_buffer is None:
+            super().startReading()  # type: ignore[misc]
+        elif not self._is_reading:
             self._is_reading = True
-            self._loop.add_reader(self._file, self._read)
+            asyncio.get_running_loop().add_reader(self.fileno(), self._read)
 
-    def _stop_reading(self) -> None:
-        if self._is_reading:
+    def stopReading(self) -> None:
+        """Called by Twisted, and through `pauseProducing`."""
+        if self._find_buffer is None:
+            super().stopReading()  # type: ignore[misc]
+        elif self._is_reading:
             self._is_reading = False
-            self._loop.remove_reader(self._file)
+            asyncio.get_running_loop().remove_reader(self.fileno())
 
     def _read(self) -> None:
-        # A long message has a buffer of its own, which the kernel fills without another copy.
+        assert self._find_buffer is not None
         buffer = self._find_buffer()
+        # The rest of a long message is mostly there already: no turn of the loop for each piece.
+        for _ in range(MAX_READS):
+            if not self._receive(buffer):
+                return
+            buffer = self._find_buffer()
+            if buffer is None or not self._is_reading:
+                return
+
+    def _receive(self, buffer: memoryview | None) -> bool:
+        """Take what is there, once; returns whether there may be more."""
         try:
             data: bytes | memoryview
             if buffer is None:
-                data = self._socket.recv(READ_SIZE)
+                data = self.socket.recv(READ_SIZE)
             else:
-                data = buffer[: self._socket.recv_into(buffer)]
+                data = buffer[: self.socket.recv_into(buffer)]
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError as failure:
-            self._transport.connectionLost(Failure(error.ConnectionLost(str(failure))))
-            return
+            self.connectionLost(Failure(error.ConnectionLost(str(failure))))
+            return False
         if not data:
-            self._transport.connectionLost(Failure(error.ConnectionDone()))
-            return
+            self.connectionLost(Failure(error.ConnectionDone()))
+            return False
         try:
-            self._on_data(data)
+            self.protocol.dataReceived(data)
         except Exception:
             # A bug of ours: Twisted would end the connection, too, and tell nobody.
             logger.exception("a connection failed")
-            self._transport.abortConnection()
+            self.abortConnection()
+            return False
+        return True
+
+
+class _TCPServer(DirectReads, tcp.Server):  # type: ignore[misc]
+    __slots__ = ()
+
+
+class _UNIXServer(DirectReads, unix.Server):  # type: ignore[misc]
+    __slots__ = ()
+
+
+_TRANSPORTS = {tcp.Server: _TCPServer, unix.Server: _UNIXServer}
+
+
+def enable_direct_reads(port: Any) -> None:
+    """Let a listening port make such transports, where it would make plain ones of Twisted's."""
+    port.transport = _TRANSPORTS.get(port.transport, port.transport)

@@ -17,12 +17,13 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 from realtime.core.close_codes import CloseCode
+from realtime.core.entries import LongMessage
 from realtime.core.framing import PING, build_close, build_frame
 from realtime.outbox import EXTENSION, frame_bytes, frame_text
 from realtime.server.handshake import answer_upgrade, build_scope, read_headers
 from realtime.server.parser import MessageParser
 from realtime.server.socket_outbox import SocketOutbox
-from realtime.server.socket_reader import SocketReader
+from realtime.server.socket_reader import DirectReads
 
 logger = logging.getLogger("realtime.server")
 
@@ -48,7 +49,7 @@ class WebSocketConnection:
         self._request = request
         self._parser = MessageParser(max_size=max_size)
         self._events = _NOTHING
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[dict[str, Any]] | None = None
         self._is_accepted = False
         self._was_injected = False
         self._early = b""  # frames that came before the application accepted
@@ -56,6 +57,7 @@ class WebSocketConnection:
         self._unread = 0  # bytes (or characters) of the messages that wait for the application
         self._is_lost = False
         self._has_ended = False  # the application was told of the end
+        self._has_received = False  # since `check_timeouts` looked
         self._last_received = time.monotonic()
         self._pinged_at: float | None = None
         self._close_timer: asyncio.TimerHandle | None = None
@@ -64,7 +66,7 @@ class WebSocketConnection:
 
     def makeConnection(self, transport: Any) -> None:
         """Take over the transport from the HTTP channel, and start the application."""
-        self._transport = transport
+        self.transport = transport
         self._loop = asyncio.get_running_loop()
         self.outbox = SocketOutbox(transport, self._send_close)
         channel = self._request.channel
@@ -73,8 +75,8 @@ class WebSocketConnection:
         channel.leave()
         # What the client sent right behind its handshake is still with the channel.
         channel.rawDataReceived = self.dataReceived
-        if self.outbox.socket is not None:
-            SocketReader(transport, self.dataReceived, self._parser.find_buffer).start()
+        if self.outbox.socket is not None and isinstance(transport, DirectReads):
+            transport.read_directly(self._parser.find_buffer)
         request, self._request = self._request, None
         self._open(request)
 
@@ -83,14 +85,16 @@ class WebSocketConnection:
         if not self._is_accepted:
             self._keep_early(bytes(data))
             return
-        self._last_received = time.monotonic()
-        self._pinged_at = None
+        self._has_received = True
         for message in self._parser.feed(data):
+            if isinstance(message, LongMessage) and not self.outbox.is_used:
+                message = bytes(message)  # what ASGI promises to other applications
             kind = "text" if isinstance(message, str) else "bytes"
-            self._unread += len(message)
             self._push({"type": "websocket.receive", kind: message})
-        self._answer()
-        if len(self._events) >= PAUSE_AT or self._unread >= PAUSE_BYTES:
+        answers = self._parser.take_answers()
+        if answers:
+            self._write_answers(answers)
+        if len(self._events) >= PAUSE_AT or self._unread > PAUSE_BYTES:
             self._pause()
 
     def _keep_early(self, data: bytes) -> None:
@@ -115,14 +119,20 @@ class WebSocketConnection:
 
     async def receive(self) -> dict[str, Any]:
         """ASGI: the next event."""
-        while not self._events:
-            self._waiter = self._loop.create_future()
-            await self._waiter
+        if not self._events:
+            waiter: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+            self._waiter = waiter
+            try:
+                return await waiter
+            except asyncio.CancelledError:
+                if waiter.done() and not waiter.cancelled():
+                    self._keep(waiter.result(), first=True)  # it came at the same moment
+                raise
         event = self._events.popleft()
+        self._unread -= _measure(event)
         if not self._events:
             self._events = _NOTHING
-        self._unread -= len(event.get("bytes") or event.get("text") or "")
-        if self._is_paused and len(self._events) <= RESUME_AT and self._unread < PAUSE_BYTES:
+        if self._is_paused and len(self._events) <= RESUME_AT and self._unread <= PAUSE_BYTES:
             self._resume()
         return event
 
@@ -156,9 +166,12 @@ class WebSocketConnection:
         if self._is_paused and not self.outbox.is_writing:
             return  # it may have answered: what it sends is not looked at now
         now = time.monotonic()
+        if self._has_received:
+            self._has_received = False
+            self._last_received, self._pinged_at = now, None
         if self._pinged_at is not None:
             if now - max(self._pinged_at, self.outbox.progress) > self._server.ping_timeout:
-                self._transport.abortConnection()
+                self.transport.abortConnection()
         elif now - self._last_received > self._server.ping_interval:
             self._pinged_at = now
             self.outbox.put_urgent(build_frame(PING, b""))
@@ -183,7 +196,7 @@ class WebSocketConnection:
         self._server.protocol_connected(self)
         if self._response.status_code != 101:
             self._write(self._response.serialize())
-            self._transport.loseConnection()
+            self.transport.loseConnection()
             return
         scope = build_scope(request, headers, root_path=self._server.root_path)
         scope["extensions"] = {EXTENSION: self.outbox}
@@ -204,33 +217,33 @@ class WebSocketConnection:
         self.outbox.put_urgent(response.serialize())
         early, self._early = self._early, b""
         self._resume()
-        if early:
+        if early and not self._is_lost:
             self.dataReceived(early)
 
     def _reject(self, status: int, text: str) -> None:
         if self._response is not None and not self._is_lost:
             self._response = None
             self._write(ServerProtocol().reject(status, text).serialize())
-            self._transport.loseConnection()
+            self.transport.loseConnection()
 
     # Reading
 
     def _pause(self) -> None:
         if not self._is_paused:
             self._is_paused = True
-            self._transport.pauseProducing()
+            self.transport.pauseProducing()
 
     def _resume(self) -> None:
         if self._is_paused and not self._is_lost:
             self._is_paused = False
-            self._transport.resumeProducing()
+            self.transport.resumeProducing()
 
     # Frames
 
-    def _answer(self) -> None:
+    def _write_answers(self, answers: list[bytes]) -> None:
         """Write what the protocol wants to: pongs, a close, the end."""
         ends = False
-        for data in self._parser.take_answers():
+        for data in answers:
             if data:
                 self.outbox.put_urgent(data)
             else:
@@ -239,16 +252,16 @@ class WebSocketConnection:
             closed = self._parser.close
             final = closed or self._parser.protocol.close_sent
             self._end(*((final.code, final.reason) if final else (CloseCode.ABNORMAL,)))
-            self.outbox.end(self._transport.loseConnection if closed else self._fail)
+            self.outbox.end(self.transport.loseConnection if closed else self._fail)
             self._start_close_timer()
 
     def _fail(self) -> None:
         # The peer broke the protocol and was told so. Closing at once, with bytes of its unread,
         # would reset the connection and take our close frame along.
-        if isinstance(self._transport, tcp.Connection):
-            self._transport.loseWriteConnection()
+        if isinstance(self.transport, tcp.Connection):
+            self.transport.loseWriteConnection()
         else:
-            self._transport.loseConnection()  # TLS says so first, and reads on
+            self.transport.loseConnection()  # TLS says so first, and reads on
 
     def _send_close(self, code: int, reason: str) -> None:
         """Called by the outbox when everything before the close has been written."""
@@ -262,12 +275,10 @@ class WebSocketConnection:
 
     def _start_close_timer(self) -> None:
         if self._close_timer is None:
-            self._close_timer = self._loop.call_later(
-                CLOSE_TIMEOUT, self._transport.abortConnection
-            )
+            self._close_timer = self._loop.call_later(CLOSE_TIMEOUT, self.transport.abortConnection)
 
     def _write(self, data: bytes) -> None:
-        self._transport.write(data)
+        self.transport.write(data)
 
     # Events
 
@@ -277,12 +288,24 @@ class WebSocketConnection:
             self._push({"type": "websocket.disconnect", "code": int(code), "reason": reason})
 
     def _push(self, event: dict[str, Any]) -> None:
-        if self._events is _NOTHING:
-            self._events = deque()
-        self._events.append(event)
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+            waiter.set_result(event)  # past the queue: the application waits for it
+        else:
+            self._keep(event)
+
+    def _keep(self, event: dict[str, Any], *, first: bool = False) -> None:
+        if self._events is _NOTHING:
+            self._events = deque()
+        if first:
+            self._events.appendleft(event)
+        else:
+            self._events.append(event)
+        self._unread += _measure(event)
 
     def __hash__(self) -> int:
         return id(self)
+
+
+def _measure(event: dict[str, Any]) -> int:
+    return len(event.get("bytes") or event.get("text") or "")

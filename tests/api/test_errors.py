@@ -52,6 +52,8 @@ def test_every_coded_error_has_a_status_and_keeps_its_words(type: type[CodedErro
     assert response is not None
     assert response.data == {"code": type.code, "detail": "say why"}
     assert 400 <= response.status_code < 600
+    # 429 and 503 say when it is worth another try.
+    assert response.has_header("Retry-After") == (response.status_code in (429, 503))
 
 
 def test_every_code_has_a_status() -> None:

@@ -313,6 +313,15 @@ async def test_a_body_over_the_limit_is_413(small_server: Server, token: str, na
     assert_refused(response, 413, "message_too_big")
 
 
+async def test_a_sync_processor_may_use_the_database(
+    small_server: Server, token: str, name: str
+) -> None:
+    topic = f"tables:{name}"
+    async with open_topic(small_server, token, topic) as (client, _):
+        assert (await post(small_server, topic, token, json={"data": {"a": 1}})).status_code == 201
+        assert (await client.receive())["data"] == {"a": 1, "email": ""}
+
+
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
 async def test_another_method_is_405_with_what_is_allowed(
     server: Server, token: str, name: str, method: str

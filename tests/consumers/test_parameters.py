@@ -3,15 +3,10 @@
 import pytest
 
 from realtime.conf import Namespace
-from realtime.consumers.parameters import (
-    CREDENTIALS,
-    Parameters,
-    parse_parameters,
-    read_query,
-    refuse_unknown,
-)
-from realtime.core.errors import InvalidParameter, TokenInQuery
+from realtime.consumers.parameters import Parameters, parse_parameters
+from realtime.core.errors import InvalidParameter
 from realtime.core.positions import Position
+from realtime.core.queries import read_query
 from realtime.core.windows import Window
 
 BROADCAST = Namespace(kind="broadcast")
@@ -21,37 +16,6 @@ BINARY = Namespace(kind="binary")
 
 def parse(query: str, namespace: Namespace = BROADCAST) -> Parameters:
     return parse_parameters(read_query(query.encode()), namespace)
-
-
-# Reading
-
-
-def test_a_query_is_decoded() -> None:
-    assert read_query(b"a=1&b=%C3%BC+x&c=&d") == {"a": "1", "b": "ü x", "c": "", "d": ""}
-    assert read_query(b"") == {}
-
-
-@pytest.mark.parametrize("name", CREDENTIALS)
-def test_a_credential_is_refused_before_all_else_and_not_repeated(name: str) -> None:
-    for query in (f"{name}=secret", f"{name}=", name, f"x=1&x=2&{name}=secret"):
-        with pytest.raises(TokenInQuery) as caught:
-            read_query(query.encode())
-        assert name in caught.value.detail
-        assert "secret" not in caught.value.detail
-
-
-@pytest.mark.parametrize("query", [b"\xff=1", b"a=%FF", b"&".join([b"a=1"] * 33)])
-def test_a_query_that_is_no_text_or_too_long_is_refused(query: bytes) -> None:
-    with pytest.raises(InvalidParameter):
-        read_query(query)
-
-
-def test_a_parameter_that_stands_twice_is_named() -> None:
-    with pytest.raises(InvalidParameter, match=r"^b:"):
-        read_query(b"a=1&b=1&b=1")
-
-
-# Meaning
 
 
 def test_without_parameters_a_session_subscribes_from_now_on() -> None:
@@ -146,9 +110,3 @@ def test_a_malformed_parameter_is_named(query: str, named: str) -> None:
 def test_a_malformed_parameter_of_statistics_is_named(query: str, named: str) -> None:
     with pytest.raises(InvalidParameter, match=f"^{named}"):
         parse(query, STATS)
-
-
-def test_an_unknown_name_is_cut_where_it_is_long() -> None:
-    with pytest.raises(InvalidParameter) as caught:
-        refuse_unknown({"x" * 5000: ""}, set())
-    assert len(caught.value.detail) < 200

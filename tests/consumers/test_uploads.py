@@ -75,16 +75,16 @@ async def check_understood(client: Client) -> None:
 # The upload itself
 
 
-def test_chunks_are_joined_in_order_and_a_single_one_is_not_copied() -> None:
+def test_chunks_are_kept_in_order_and_a_single_one_as_it_is() -> None:
     upload = Upload(BinaryUpload(chunks=3), limit=10)
     for chunk in (b"one", b"", b"two"):
         assert not upload.is_complete
         upload.add(chunk)
-    assert (upload.is_complete, upload.join()) == (True, b"onetwo")
+    assert (upload.is_complete, bytes(upload.data)) == (True, b"onetwo")
     upload = Upload(BinaryUpload(chunks=1), limit=10)
     chunk = bytes(10)
     upload.add(chunk)
-    assert upload.join() is chunk
+    assert upload.data is chunk
 
 
 def test_a_sum_over_the_limit_is_told_once_and_the_rest_is_dropped() -> None:

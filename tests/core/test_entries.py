@@ -1,32 +1,53 @@
 """Stored publications."""
 
+from itertools import accumulate, pairwise
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
-from realtime.core.entries import Entry, decode_entry, encode_entry
+from realtime.core.entries import Chunks, Entry, decode_entry, encode_entry
 
 
 @given(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
-    st.binary(max_size=100),
     st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
     st.integers(0, 2**62),
+    st.binary(max_size=100),
 )
 def test_an_entry_comes_back_as_it_was(
-    format: str, data: bytes, user: str | None, time: int
+    format: str, user: str | None, time: int, data: bytes
 ) -> None:
-    entry = Entry(format, data, user, time)
-    assert decode_entry(encode_entry(entry)) == entry
+    entry = Entry(format, user, time, data)
+    assert astuple(decode_entry(encode_entry(entry))) == astuple(entry)
+
+
+@pytest.mark.parametrize("sizes", [(65_536,), (0, 5, 70_000), (1, 0), (65_535, 1), ()])
+def test_pieces_are_stored_as_the_whole_would_be(sizes: tuple[int, ...]) -> None:
+    whole = bytes(range(256)) * 600
+    starts = list(accumulate(sizes, initial=0))
+    parts = [memoryview(whole)[start:end] for start, end in pairwise(starts)]
+    chunks, data = Chunks(parts), whole[: starts[-1]]
+    assert (len(chunks), bytes(chunks)) == (len(data), data)
+    for kept in (chunks, data, memoryview(data)):
+        body = encode_entry(Entry("x/y", "ann", 7, kept))
+        assert astuple(decode_entry(body)) == ("x/y", "ann", 7, data)
+
+
+def test_a_part_of_pieces_is_that_part_of_the_whole() -> None:
+    chunks = Chunks([b"one", b"", memoryview(b"two")])
+    for part in (slice(None), slice(2), slice(3), slice(5), slice(99), slice(1, 4), slice(-2)):
+        assert chunks[part] == b"onetwo"[part]
 
 
 def test_the_stored_form_is_one_msgpack_array_with_the_data_as_bytes() -> None:
-    body = encode_entry(Entry("npy", b"\x93", None, 7))
-    assert msgspec.msgpack.decode(body) == ["npy", b"\x93", None, 7]
+    body = encode_entry(Entry("npy", None, 7, b"\x93"))
+    assert msgspec.msgpack.decode(body) == ["npy", None, 7, b"\x93"]
 
 
-@pytest.mark.parametrize("body", [b"", b"\x90", msgspec.msgpack.encode(["a", "text", None, 1])])
+@pytest.mark.parametrize("body", [b"", b"\x90", msgspec.msgpack.encode(["a", None, 1, "text"])])
 def test_other_bytes_are_refused(body: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         decode_entry(body)

@@ -22,7 +22,7 @@ from realtime.core.npy import (
     write_array,
 )
 
-quick = settings(deadline=None, derandomize=True, database=None)
+quick = settings(derandomize=True, database=None)
 
 DTYPES = [
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),

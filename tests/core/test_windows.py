@@ -17,7 +17,7 @@ from realtime.core.windows import (
     parse_window,
 )
 
-quick = settings(deadline=None, derandomize=True, database=None)
+quick = settings(derandomize=True, database=None)
 BASIC = ("value", "count", "mean", "std", "min", "max")
 
 

@@ -167,7 +167,7 @@ async def store_publications(fleet: Fleet, topic: Topic, count: int) -> None:
     namespace = build_namespace(**long_settings.LONG)
     for first in range(1, count + 1, 1000):
         bodies = [
-            encode_entry(Entry("json", b"%d" % number, "anna", 0))
+            encode_entry(Entry("json", "anna", 0, b"%d" % number))
             for number in range(first, first + 1000)
         ]
         batch = Batch(topic, namespace, [Item(body) for body in bodies])

@@ -22,6 +22,9 @@ GAP_DEADLINE = 4.0
 # A topic for each test.
 topics = (f"broadcast:redis{number}" for number in itertools.count())
 
+# With `everysec` Redis may hold back what it confirmed while the disk is busy, up to 2 s.
+LASTING = ("--appendonly", "yes", "--appendfsync", "always")
+
 StartFleet = Callable[..., Fleet]
 Report = Callable[[str], None]
 
@@ -57,7 +60,7 @@ async def test_redis_with_an_append_only_file_is_killed_twice_and_nothing_accept
     start_fleet: StartFleet, report: Report
 ) -> None:
     topic = next(topics)
-    fleet = start_fleet(2, "--appendonly", "yes")
+    fleet = start_fleet(2, *LASTING)
     subscribers = fleet.subscribe(topic, 5)
     publishers = [Publisher(fleet.urls(topic), fleet.token, rate=400)]
     async with following(subscribers):
@@ -163,7 +166,7 @@ async def test_sockets_stay_open_through_an_outage_and_health_says_what_is_wrong
 ) -> None:
     """What was accepted before and after arrives; reads answer `unavailable` meanwhile."""
     topic = next(topics)
-    fleet = start_fleet(2, "--appendonly", "yes")
+    fleet = start_fleet(2, *LASTING)
     here, there = fleet.urls(topic)
     subscribers = [Subscriber([there], fleet.token) for _ in range(2)]
     publisher = Publisher([here], fleet.token, rate=200)

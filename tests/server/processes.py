@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 from tests.servers import Server
 
 
@@ -19,6 +21,17 @@ def measure_memory(server: Server) -> float:
 def count_files(server: Server) -> int:
     """The open file descriptors: each connection is one."""
     return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+
+
+def children(server: Server) -> set[int]:
+    """The ids of the processes that a parent has."""
+    return {child.pid for child in psutil.Process(server.process.pid).children(recursive=True)}
+
+
+def serving(server: Server) -> int:
+    """How many of them serve, by the log."""
+    told = re.findall(r"process serves number=\d+ child=(\d+)", server.read_log())
+    return len(children(server) & {int(pid) for pid in told})
 
 
 def wait_until(condition: Callable[[], bool], timeout: float = 5.0) -> None:

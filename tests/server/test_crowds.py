@@ -3,31 +3,21 @@
 import asyncio
 import json
 import signal
-import socket
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Any
 
 import psutil
 from websockets.asyncio.client import connect
 
 from tests.clients import Client, open_client
+from tests.server.crowds import open_sleeper, read_rows
 from tests.servers import Project, Server
 
 CROWD = 500
 SLEEPERS = 100
 MIB = 1024 * 1024
-
-
-def read_rows(server: Server) -> list[tuple[Any, ...]]:
-    """Close code and whether it is closed, of each session in the database."""
-    with sqlite3.connect(server.project.folder / "db.sqlite3") as database:
-        return database.execute(
-            "SELECT close_code, closed_at IS NOT NULL FROM realtime_session"
-        ).fetchall()
 
 
 async def test_sigterm_ends_five_hundred_sessions_under_load_by_name(
@@ -70,23 +60,6 @@ async def test_sigterm_ends_five_hundred_sessions_under_load_by_name(
     assert Counter(read_rows(server)) == {(1012, 1): CROWD}
 
 
-def open_sleeper(server: Server, token: str) -> socket.socket:
-    """A subscriber that reads its handshake and nothing after."""
-    sleeper = socket.socket()
-    sleeper.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sleeper.connect(("127.0.0.1", server.port))
-    sleeper.sendall(
-        b"GET /ws/broadcast/crowd/ HTTP/1.1\r\n"
-        b"Host: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-        b"Authorization: Bearer " + token.encode() + b"\r\n\r\n"
-    )
-    answer = b""
-    while b'"subscribed"' not in answer:
-        answer += sleeper.recv(4096)
-    return sleeper
-
-
 async def test_a_hundred_that_do_not_read_are_ended_and_the_others_get_everything(
     make_project: Callable[..., Project], launch: Callable[..., Server]
 ) -> None:
@@ -101,7 +74,12 @@ async def test_a_hundred_that_do_not_read_are_ended_and_the_others_get_everythin
         ) as writer,
     ):
         await reader.receive_type("subscribed")
-        sleepers = [await asyncio.to_thread(open_sleeper, server, token) for _ in range(SLEEPERS)]
+        sleepers = [
+            await asyncio.to_thread(
+                open_sleeper, server, "/ws/broadcast/crowd/", f"Authorization: Bearer {token}"
+            )
+            for _ in range(SLEEPERS)
+        ]
         before = process.memory_info().rss
         began = time.monotonic()
         message = json.dumps({"type": "publish", "data": "x" * 4096})

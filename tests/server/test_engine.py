@@ -99,6 +99,7 @@ def test_the_subprotocol_is_selected_and_a_token_among_them_is_not_echoed(engine
         (build_request("/ws/echo/").replace(b"HTTP/1.1", b"HTTP/1.0"), 505),
         (build_request("/ws/\xe9/"), 400),
         (build_request("/ws/echo/?\xe9"), 400),
+        (build_request("/ws/echo/", "Authorization: Bearer \x01"), 400),
     ],
 )
 def test_a_malformed_handshake_is_refused_and_the_server_lives(

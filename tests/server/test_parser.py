@@ -5,6 +5,7 @@ import struct
 import tracemalloc
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -131,16 +132,18 @@ FRAMES = st.one_of(
 )
 
 
-@given(
-    frames=FRAMES,
-    places=st.lists(st.floats(0, 1) | st.integers(0, 40), max_size=12),
-    max_size=st.sampled_from([MAX_SIZE, 4096, 126, 20]),
-    closes_at=st.none() | st.integers(0, 12),
-)
-@settings(max_examples=400, deadline=None)
-def test_data_cut_anywhere_means_the_same_as_to_the_library_alone(
+STREAMS: dict[str, st.SearchStrategy[Any]] = {
+    "frames": FRAMES,
+    "places": st.lists(st.floats(0, 1) | st.integers(0, 40), max_size=12),
+    "max_size": st.sampled_from([MAX_SIZE, 4096, 126, 20]),
+    "closes_at": st.none() | st.integers(0, 12),
+}
+
+
+def compare_with_library(
     frames: list[bytes], places: list[float], max_size: int, closes_at: int | None
 ) -> None:
+    """Feed both the same stream, cut in the same places; they say the same at each one."""
     data = b"".join(frames)
     cuts = {0, len(data)} | {
         place if isinstance(place, int) else int(place * len(data))
@@ -164,6 +167,12 @@ def test_data_cut_anywhere_means_the_same_as_to_the_library_alone(
             oracle.feed(data[first:last])
         assert outcome == oracle.outcome
         assert parser.close == outcome.received
+
+
+@given(**STREAMS)
+@settings(max_examples=400, deadline=None)
+def test_data_cut_anywhere_means_the_same_as_to_the_library_alone(**stream: Any) -> None:
+    compare_with_library(**stream)
 
 
 def read(data: bytes, *, max_size: int = MAX_SIZE) -> tuple[list[Message], MessageParser]:
@@ -246,6 +255,22 @@ def test_a_long_frame_is_gathered_with_what_stands_around_it(cut: int, in_place:
         position += len(piece)
     assert messages == ["before", long, "behind", "behind"]
     assert parser.take_answers() == []
+
+
+@pytest.mark.parametrize("size", range(65_536, 65_544))
+def test_a_long_frame_is_unmasked_to_its_last_byte_however_it_is_cut(size: int) -> None:
+    long = bytes(range(251)) * 262
+    frame = build(BINARY, long[:size])
+    for places in ((14,), (15, 16, 17), (1000, size + 13), (size, size + 7)):
+        cuts = [0, *places, len(frame)]
+        parser = MessageParser(max_size=size)
+        messages = [
+            message for start, end in pairwise(cuts) for message in parser.feed(frame[start:end])
+        ]
+        assert messages == [long[:size]]
+        # Others share it: nobody may write into it.
+        assert isinstance(messages[0], LongMessage)
+        assert messages[0].readonly
 
 
 def test_a_frame_that_is_too_long_is_not_gathered() -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import re
 import signal
 import socket
 import subprocess
@@ -21,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 
 from realtime.server.processes import Supervisor
 from tests.clients import Client, open_client
+from tests.server.processes import children, serving
 from tests.server.work import FILE
 from tests.servers import ROOT, Project, RedisServer, Server, start_server
 
@@ -68,17 +68,6 @@ def start(shared: Project) -> Iterator[Callable[..., Server]]:
     yield start_two
     for server in servers:
         server.stop(kill=True)
-
-
-def children(server: Server) -> set[int]:
-    """The ids of the processes that a parent has."""
-    return {child.pid for child in psutil.Process(server.process.pid).children(recursive=True)}
-
-
-def serving(server: Server) -> int:
-    """How many of them serve, by the log."""
-    told = re.findall(r"process serves number=\d+ child=(\d+)", server.read_log())
-    return len(children(server) & {int(pid) for pid in told})
 
 
 def is_alive(pid: int) -> bool:

@@ -1,0 +1,82 @@
+"""Who asks for what: the topic of a request, its policy, its query, and its page of a list."""
+
+import asyncio
+from collections.abc import Collection, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from rest_framework.exceptions import NotAuthenticated
+from rest_framework.request import Request
+
+from realtime.conf import Namespace, Policy
+from realtime.core.errors import PermissionDenied
+from realtime.core.queries import parse_integer, read_query, refuse_unknown
+from realtime.core.topics import Topic, parse_topic
+from realtime.intake import find_namespace
+from realtime.policies import is_allowed
+from realtime.runtime import Runtime
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 1000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The part of a list that was asked for."""
+
+    limit: int
+    offset: int
+
+    @property
+    def end(self) -> int:
+        """The index after the last one."""
+        return self.offset + self.limit
+
+
+def find_user(request: Request) -> Any:
+    """The user who asks, or None."""
+    return request.user if request.user.is_authenticated else None
+
+
+def require(policy: Policy, request: Request, refusal: str) -> None:
+    """Let a request pass; raises NotAuthenticated (401), or PermissionDenied with `refusal`."""
+    user = find_user(request)
+    if is_allowed(policy, user):
+        return
+    if user is None:
+        # Django REST framework's own exception: its 401 carries WWW-Authenticate.
+        raise NotAuthenticated("send Authorization: Bearer <access token>")
+    raise PermissionDenied(refusal)
+
+
+def open_for_reading(request: Request, name: str) -> tuple[Topic, Namespace]:
+    """A topic that the user may subscribe to; raises UnknownTopic, and as `require()` does."""
+    topic = parse_topic(name)
+    namespace = find_namespace(topic)
+    require(namespace.subscribe, request, f"you may not read {name}")
+    return topic, namespace
+
+
+def read_parameters(request: Request, allowed: Collection[str]) -> dict[str, str]:
+    """The query; raises TokenInQuery, InvalidParameter."""
+    query = read_query(request.META.get("QUERY_STRING", "").encode())
+    refuse_unknown(query, allowed)
+    return query
+
+
+def read_slice(request: Request) -> Slice:
+    """The query of a list: `limit` and `offset`; raises TokenInQuery, InvalidParameter."""
+    query = read_parameters(request, {"limit", "offset"})
+    return Slice(read_limit(query), parse_integer("offset", query.get("offset", "0")))
+
+
+def read_limit(query: dict[str, str]) -> int:
+    """How many are asked for; raises InvalidParameter."""
+    return parse_integer("limit", query.get("limit", str(DEFAULT_LIMIT)), least=1, most=MAX_LIMIT)
+
+
+def wait_for(runtime: Runtime, operation: Coroutine[Any, Any, T]) -> T:
+    """Run something in the runtime's loop, from the thread of a view."""
+    return asyncio.run_coroutine_threadsafe(operation, runtime.loop).result()
