@@ -131,7 +131,12 @@ CHANNEL_LAYERS: dict[str, Any] = {
         "CONFIG": {"capacity": 1_000_000},
     }
 }
-REALTIME: dict[str, Any] = {"REDIS_URL": REDIS_URL, **read_environment(os.environ)}
+REALTIME: dict[str, Any] = {
+    "REDIS_URL": REDIS_URL,
+    # The conversation on the dashboard, where everybody sees who else is there.
+    "NAMESPACES": {"lobby": {"kind": "broadcast", "presence": True}},
+    **read_environment(os.environ),
+}
 
 # Accounts
 

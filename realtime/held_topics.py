@@ -15,6 +15,7 @@ from realtime.encoding import Burst, LivePublication
 from realtime.history import PAGE_BYTES, History, Page, Top
 from realtime.layer import Layer
 from realtime.membership import Membership
+from realtime.metrics import LOSSES
 from realtime.reading import READ_LIMIT, Reader
 
 logger = logging.getLogger("realtime.hub")
@@ -320,5 +321,6 @@ class HeldTopic(Membership):
         logger.warning(
             "publications lost", extra={"topic": str(self.topic), "reason": reason, "next": next}
         )
+        LOSSES.labels(self.topic.namespace, reason).inc()
         for follower in tuple(self.followers):
             follower.lose(epoch=epoch, next=next, reason=reason)

@@ -19,6 +19,7 @@ from realtime.core.topics import Topic
 from realtime.history import LONGEST_CARRIED, Accepted, Batch, History, Item
 from realtime.hub import PUBLICATIONS, Hub
 from realtime.layer import Layer
+from realtime.metrics import PUBLICATIONS as COUNTS
 
 logger = logging.getLogger("realtime.pipeline")
 
@@ -139,6 +140,7 @@ class Pipeline:
                 result.__cause__ or result,
                 extra={"topic": str(share[0].topic), "publications": len(share)},
             )
+            COUNTS.labels(share[0].topic.namespace, "unconfirmed").inc(len(share))
             _refuse(share, result)
             return
         new: list[Body | None] = []
@@ -150,6 +152,10 @@ class Pipeline:
                 new.append(pending.item.body)
             if not pending.future.done():
                 pending.future.set_result(Receipt(Position(result.epoch, offset), duplicate))
+        counts = COUNTS.labels
+        counts(share[0].topic.namespace, "accepted").inc(len(new))
+        if result.duplicates:
+            counts(share[0].topic.namespace, "duplicate").inc(len(result.duplicates))
         if not new:
             return
         topic = share[0].topic

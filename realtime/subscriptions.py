@@ -17,6 +17,7 @@ from realtime.core.positions import MARK_BYTES, Position, fits
 from realtime.encoding import Burst, LivePublication
 from realtime.held_topics import HISTORY_LOST, HISTORY_TRIMMED, HeldTopic
 from realtime.history import Page
+from realtime.metrics import RECOVERIES, SKIPPED_PUBLICATIONS
 from realtime.outbox import Frames, Outbox, frame_text
 
 # A pause between pages that bring nothing, while the process waits for the history itself.
@@ -49,7 +50,9 @@ async def find_start(
     if recover is not None:
         page = await held.read(after=recover.offset)
         same = page.epoch == recover.epoch
-        if same and page.first - 1 <= recover.offset <= page.top:
+        is_whole = same and page.first - 1 <= recover.offset <= page.top
+        RECOVERIES.labels(held.topic.namespace, str(is_whole).lower()).inc()
+        if is_whole:
             return Start(page.top, recover, recovered=True)
         # A client that claims to be ahead is given the live stream, and changes nothing here.
         next = page.top + 1 if same and recover.offset > page.top else page.first
@@ -255,6 +258,8 @@ class Subscription(Follower):
         frames = self._build_frames(publication, skipped)
         if self._keeps_latest and not self._outbox.has_room(frames.size):
             return  # it, or a newer one, goes when the outbox has drained
+        if skipped:
+            SKIPPED_PUBLICATIONS.labels(self.held.topic.namespace).inc(skipped)
         self._newest = None
         self._sent = publication.number
         self._outbox.put(frames)

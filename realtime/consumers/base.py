@@ -26,6 +26,7 @@ from realtime.core.errors import (
 )
 from realtime.core.identity import Identity
 from realtime.core.messages import ErrorMessage, Ref, ServerMessage, encode_message
+from realtime.metrics import ERRORS, SESSIONS, SESSIONS_ENDED, SLOW_SESSIONS
 from realtime.outbox import EXTENSION, Outbox, frame_text
 from realtime.runtime import get_server_runtime
 from realtime.sessions import Session, pick_retry_after
@@ -151,6 +152,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
 
     def send_error(self, error: CodedError, ref: Ref = None) -> None:
         """Answer with an error; too many of them end the session."""
+        ERRORS.labels(error.code).inc()
         if self.has_envelope:
             self.send_message(ErrorMessage(ref=ref, code=error.code, detail=error.detail))
         if error.code in MISTAKES and self._mistakes.overflows(time.monotonic()):
@@ -224,6 +226,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
                 await self.begin()
         except Refusal as refusal:
             if (error := refusal.error) is not None:
+                ERRORS.labels(error.code).inc()
                 self.send_message(ErrorMessage(ref=None, code=error.code, detail=error.detail))
             self.close(refusal.code, refusal.reason)
         if not self.is_closing:
@@ -232,6 +235,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
     def _note_begin(self) -> None:
         # No coroutine: logging looks at the frame of its caller, which a session would then keep.
         self._has_begun = True
+        SESSIONS.labels(self._name_family()).inc()
         self.session.began = time.time()
         self._limit_age()
         self.runtime.recorder.note(self.session)
@@ -272,6 +276,12 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
             except CodedError as error:
                 self.send_error(error, self.find_ref(event))
 
+    def _name_family(self) -> str:
+        """The namespace, or `echo`, for the metrics; whatever else a client asked for is one."""
+        name = self.session.topic.partition(":")[0]
+        is_known = name == "echo" or self.settings.get_namespace(name) is not None
+        return name if is_known else "unknown"
+
     def _note_end(self, event: dict[str, Any]) -> Disconnected:
         self.session.close_code = self._close_code or event.get("code") or CloseCode.NO_STATUS
         return Disconnected()
@@ -286,6 +296,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
     def _end_slow(self) -> None:
         if self._close_code is None:
             logger.warning("a session is too slow", extra=self.session.describe())
+            SLOW_SESSIONS.labels(self._name_family()).inc()
             self._close_code = CloseCode.SLOW_CONSUMER
             self.outbox.abort(CloseCode.SLOW_CONSUMER, "slow consumer")
             self.release()
@@ -309,6 +320,8 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         session.messages_out, session.bytes_out = self.outbox.messages, self.outbox.bytes
         if self._has_begun:
             self.runtime.recorder.note(session)
+            SESSIONS.labels(self._name_family()).dec()
+        SESSIONS_ENDED.labels(self._name_family(), int(session.close_code)).inc()
         logger.info(
             "session closed" if self._has_begun else "session refused",
             extra={

@@ -9,17 +9,24 @@ others take what comes, and if none is there, connections wait in the backlog.
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client.multiprocess import mark_process_dead
 
 from realtime.server.listening import describe_socket
 
 logger = logging.getLogger("realtime.server")
 
+# Where prometheus_client looks for the folder that several processes share.
+COUNTS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 # A child that died comes back after this, doubled each time; anew when it lived for a while. In
 # seconds.
 FIRST_DELAY = 0.5
@@ -37,13 +44,16 @@ EXTRA_SECONDS = 5.0
 class Child:
     """A process that serves, as its parent sees it; `realtime.server.parent` is its side."""
 
-    def __init__(self, command: Sequence[str], sockets: Sequence[socket.socket]) -> None:
+    def __init__(
+        self, command: Sequence[str], sockets: Sequence[socket.socket], *, counts: Path
+    ) -> None:
         self._channel, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(  # noqa: S603 (our own command line)
                 [*command, "--parent-fd", str(theirs.fileno())],
                 pass_fds=[theirs.fileno(), *(listening.fileno() for listening in sockets)],
                 process_group=0,  # Ctrl-C in a terminal reaches the parent alone
+                env={**os.environ, COUNTS_FOLDER: str(counts)},
             )
         self.began = time.monotonic()
         self.has_served = False
@@ -112,6 +122,9 @@ class Supervisor:
         self._places = [Place(number) for number in range(count)]
         self._children: set[Child] = set()  # all that live, replacements too
         self._exit_code = 0
+        # The children count into files there; those of the dead count on.
+        self._folder = tempfile.TemporaryDirectory(prefix="realtime-metrics-")
+        self._counts = Path(self._folder.name)
 
     async def run(self) -> int:
         """Serve; returns the exit code."""
@@ -136,6 +149,7 @@ class Supervisor:
             for listening in self._sockets:
                 listening.close()
             await self._stop(tuple(self._children))
+            self._folder.cleanup()
         return self._exit_code
 
     async def _work(self) -> None:
@@ -219,7 +233,7 @@ class Supervisor:
     def _spawn(self, number: int) -> Child | None:
         background = self._background if number == 0 else []
         try:
-            child = Child([*self._command, *background], self._sockets)
+            child = Child([*self._command, *background], self._sockets, counts=self._counts)
         except OSError as error:  # no memory for it, or too many processes
             logger.error("process %d cannot be started now: %s", number, error)
             return None
@@ -245,6 +259,7 @@ class Supervisor:
         for child in tuple(self._children):
             if child.process.poll() is not None:
                 self._children.discard(child)
+                mark_process_dead(child.process.pid, str(self._counts))  # type: ignore[no-untyped-call]
                 child.note_end()
 
     def _end(self) -> None:

@@ -114,8 +114,10 @@ async def connected(
 async def test_connections_are_spread_over_all_processes(three: Server, user_token: str) -> None:
     async with connected(three, user_token, "spread", 60) as sessions:
         counts = Counter(instance for instance, _ in sessions)
+        open_now = {three.read_metric("realtime_sessions", namespace="broadcast") for _ in range(9)}
     assert len(counts) == 3
     assert min(counts.values()) >= 3
+    assert open_now == {60.0}  # whichever process is asked
 
 
 async def test_a_broadcast_reaches_the_sessions_of_every_process(

@@ -191,6 +191,7 @@ def test_pings_without_end_whose_pongs_are_not_read_are_bounded(engine: Server) 
 
 def test_a_subscriber_that_stops_reading_is_closed_and_recovers(engine: Server) -> None:
     text = "x" * 20_000
+    counted = engine.read_metric("realtime_slow_sessions_total", namespace="open")
     with ExitStack() as stack:
         publisher = stack.enter_context(RawClient(engine.port, "/ws/open/stuck/?subscribe=0"))
         reader, _ = subscribe(engine.port, "/ws/open/stuck/")
@@ -217,6 +218,8 @@ def test_a_subscriber_that_stops_reading_is_closed_and_recovers(engine: Server) 
         assert frame[1][:2] == (4000).to_bytes(2)
         assert offsets == list(range(1, len(offsets) + 1))
         assert 0 < len(offsets) < 200
+        slow = engine.read_metric("realtime_slow_sessions_total", namespace="open")
+        assert slow == counted + 10
         stuck[0].send(build(CLOSE, frame[1]))
 
         path = f"/ws/open/stuck/?epoch={start['epoch']}&offset={offsets[-1]}"
@@ -256,6 +259,8 @@ def test_a_slow_subscriber_of_the_latest_gets_the_newest_and_what_it_missed_is_c
             assert messages[-1]["offset"] == total
         assert messages[-1]["data"] == {"n": 301}
         assert len(messages) < 200
+        skipped = engine.read_metric("realtime_skipped_publications_total", namespace="newest")
+        assert skipped == 301 - len(messages)
 
 
 # Connections that end abruptly
