@@ -13,19 +13,20 @@ run: .venv/run.done
 	@exec $(BIN)/python manage.py serve --bind $(HOST) --port $(PORT) \
 		--background demo.feed.publish_host_metrics
 
-test: .venv/dev.done browser
-	$(BIN)/pytest
+test: .venv/dev.done browser clients/js/node_modules/.done
+	$(BIN)/pytest -n 2 --dist loadfile
 
 # Floods, stuck clients, chance and churn, about seven minutes; `SOAK_SCALE=0.1 make soak` is a look.
 soak: .venv/dev.done
 	$(BIN)/pytest -s tests/soak
 
-check: .venv/dev.done
+check: .venv/dev.done clients/js/node_modules/.done
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
+	npm --prefix clients/js run --silent check
 
 # Compare with other servers in one run, about seven minutes: docs/performance.md says how.
 bench: .venv/bench.done
@@ -45,6 +46,19 @@ browser:
 		SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
 		$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq chromium >/dev/null; }
 
+# The JavaScript client needs nothing to run; its types and tests are checked with Node and packages.
+.PHONY: node
+node:
+	@{ command -v node && command -v npm; } >/dev/null || { \
+		echo "Node is missing; installing Debian's packages"; \
+		SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq nodejs npm >/dev/null; }
+	@node --eval 'if (parseInt(process.versions.node) < 20) throw "Node 20 or newer is needed"'
+
+clients/js/node_modules/.done: clients/js/package-lock.json | node
+	npm --prefix clients/js ci --silent --no-audit --no-fund
+	@touch $@
+
 .venv/python.done:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv .venv
@@ -63,4 +77,4 @@ browser:
 	@touch $@
 
 clean:
-	rm -rf .venv var .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv var clients/js/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -209,6 +209,8 @@ if env.bool("DJANGO_BEHIND_TLS_PROXY", False):
 
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
+# The JavaScript client, which pages import as /static/realtime/realtime.js.
+STATICFILES_DIRS = [("realtime", BASE_DIR / "clients" / "js" / "src")]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {

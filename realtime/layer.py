@@ -13,6 +13,9 @@ from redis.exceptions import RedisError
 from realtime.conf import Settings
 from realtime.core.errors import Unavailable
 
+# Between attempts to join a group, in seconds.
+RETRY_DELAY = 0.1
+
 
 class Layer:
     """The channel layer, joined by one channel for the whole process."""
@@ -31,7 +34,10 @@ class Layer:
         self.is_shared = not isinstance(layer, InMemoryChannelLayer)
 
     async def join(self, group: str) -> None:
-        """Hear a group from now on; raises Unavailable."""
+        """Hear a group from now on; raises Unavailable.
+
+        After an outage the layer takes a second to connect again: whoever comes then waits.
+        """
         await self._call(self._join(group))
 
     async def leave(self, group: str) -> None:
@@ -57,7 +63,13 @@ class Layer:
             await self._layer.flush()
 
     async def _join(self, group: str) -> None:
-        await self._layer.group_add(group, await self._open())
+        while True:
+            try:
+                await self._layer.group_add(group, await self._open())
+            except (RedisError, OSError):
+                await asyncio.sleep(RETRY_DELAY)
+            else:
+                return
 
     async def _open(self) -> str:
         async with self._opening:  # those who receive and those who join share one channel

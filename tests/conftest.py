@@ -15,6 +15,28 @@ hypothesis.settings.register_profile("project", deadline=None)
 hypothesis.settings.load_profile("project")
 
 
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Notes what a test counted; it stands at the end of the run."""
+    return lambda text: request.node.user_properties.append(("counted", text))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests counted."""
+    lines = [
+        f"{test.nodeid}: {text}"
+        for outcome in ("passed", "failed")
+        for test in terminalreporter.getreports(outcome)
+        if test.when == "call"
+        for name, text in test.user_properties
+        if name == "counted"
+    ]
+    if lines:
+        terminalreporter.section("counted")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
 @pytest.fixture(scope="session")
 def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty database with all migrations, made once."""

@@ -90,13 +90,14 @@ def use_redis(settings: Any, url: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        f"redis://127.0.0.1:{find_free_port()}/0",
-        f"rediss://127.0.0.1:{find_free_port()}/0?ssl_ca_certs=/nowhere.pem",
+        "redis://127.0.0.1:{port}/0",
+        "rediss://127.0.0.1:{port}/0?ssl_ca_certs=/nowhere.pem",
         "unix:///nowhere.sock",
-        f"redis+sentinel://127.0.0.1:{find_free_port()}/0?sentinel_master_name=main",
+        "redis+sentinel://127.0.0.1:{port}/0?sentinel_master_name=main",
     ],
 )
 def test_w001_redis_does_not_answer(settings: Any, url: str) -> None:
+    url = url.format(port=find_free_port())
     use_redis(settings, url)
     message = find("realtime.W001")
     assert "Redis" in message.msg

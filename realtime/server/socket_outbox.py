@@ -27,7 +27,7 @@ PIECE = 128 * 1024
 # How much the kernel may hold that it has not sent yet, in bytes; it would take megabytes. While
 # a long payload is being written it may hold one fragment, so that one call is enough for that.
 UNSENT = 128 * 1024
-UNSENT_FRAGMENT = FRAGMENT
+UNSENT_LONG = FRAGMENT
 _MORE = getattr(socket, "MSG_MORE", 0)  # Linux
 _NOT_SENT = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # Linux, macOS
 # How many bytes of control frames may wait for a frame to end.
@@ -221,8 +221,8 @@ class SocketOutbox:
     def _begin(self, wire: Wire) -> None:
         if isinstance(wire, tuple):
             self._piece, self._payload = memoryview(wire[0]), wire[1]
-            if self.socket is not None and self._unsent != UNSENT_FRAGMENT:
-                self._limit_unsent(UNSENT_FRAGMENT)
+            if self.socket is not None and self._unsent != UNSENT_LONG:
+                self._limit_unsent(UNSENT_LONG)
         else:
             self._piece = memoryview(wire)
 

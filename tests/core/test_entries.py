@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import astuple
 
-from realtime.core.entries import Chunks, Entry, decode_entry, encode_entry
+from realtime.core.entries import HEAD_ROOM, Chunks, Entry, LongMessage, decode_entry, encode_entry
 
 
 @given(
@@ -40,6 +40,50 @@ def test_a_part_of_pieces_is_that_part_of_the_whole() -> None:
     chunks = Chunks([b"one", b"", memoryview(b"two")])
     for part in (slice(None), slice(2), slice(3), slice(5), slice(99), slice(1, 4), slice(-2)):
         assert chunks[part] == b"onetwo"[part]
+
+
+LONG = bytes(range(256)) * 300
+
+
+def receive(data: bytes) -> tuple[LongMessage, memoryview]:
+    """A message as a socket leaves it, and the buffer that it was received into."""
+    buffer = memoryview(bytearray(HEAD_ROOM) + data)
+    return LongMessage(buffer), buffer
+
+
+def test_a_long_message_is_stored_where_it_was_received() -> None:
+    message, buffer = receive(LONG)
+    assert (len(message), bytes(message), message[:9]) == (len(LONG), LONG, LONG[:9])
+    body = encode_entry(Entry("x/y", "ann", 7, message))
+    assert body == encode_entry(Entry("x/y", "ann", 7, LONG))
+    assert body == buffer[-len(body) :]  # there, and with nothing behind it
+    assert astuple(decode_entry(body)) == ("x/y", "ann", 7, LONG)
+
+
+def test_nobody_can_write_into_what_was_stored() -> None:
+    message, _ = receive(LONG)
+    body = encode_entry(Entry("x/y", "ann", 7, message))
+    assert isinstance(body, memoryview)
+    for view in (body, message.view, decode_entry(body).data):
+        assert isinstance(view, memoryview)
+        assert view.readonly
+    # The same message once more leaves alone what stands before it already.
+    assert decode_entry(encode_entry(Entry("z", "bob", 8, message))).user == "bob"
+    assert decode_entry(body).user == "ann"
+
+
+@pytest.mark.parametrize("length", [150, 242, 243, 244, 600])
+def test_a_name_that_has_no_room_before_the_data_is_stored_as_well(length: int) -> None:
+    message, _ = receive(LONG)
+    body = encode_entry(Entry("x/y", "n" * length, 7, message))
+    assert body == encode_entry(Entry("x/y", "n" * length, 7, LONG))
+
+
+def test_long_messages_may_be_pieces_of_one_publication() -> None:
+    message, _ = receive(LONG)
+    chunks = Chunks([b"first", message])
+    assert bytes(chunks) == b"first" + LONG
+    assert decode_entry(encode_entry(Entry("x/y", None, 7, chunks))).data == b"first" + LONG
 
 
 def test_the_stored_form_is_one_msgpack_array_with_the_data_as_bytes() -> None:

@@ -11,22 +11,6 @@ import pytest
 from tests.faults.witnesses import Publisher, Subscriber
 from tests.servers import Project, RedisServer, Server, start_server
 
-_counts: list[str] = []
-
-
-@pytest.fixture
-def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Notes what a test counted; it stands at the end of the run."""
-    return lambda text: _counts.append(f"{request.node.name}: {text}")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what was counted."""
-    if _counts:
-        terminalreporter.section("faults")
-        for line in _counts:
-            terminalreporter.write_line(line)
-
 
 @dataclass
 class Fleet:

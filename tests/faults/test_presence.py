@@ -20,6 +20,8 @@ from tests.servers import Project, RedisServer, Server, start_server
 LEASE_SECONDS = 3.0
 CROWD = 20
 
+Report = Callable[[str], None]
+
 
 @dataclass
 class Pair:
@@ -144,7 +146,7 @@ def count_stored(redis: RedisServer, name: str) -> int:
 
 
 async def test_the_members_of_a_killed_instance_are_gone_within_15_s_and_no_others(
-    start_pair: Callable[..., Pair],
+    start_pair: Callable[..., Pair], report: Report
 ) -> None:
     pair = start_pair()  # the default figures
     name = "killed"
@@ -170,13 +172,15 @@ async def test_the_members_of_a_killed_instance_are_gone_within_15_s_and_no_othe
         told = {session for type, session in watcher.hints if type == "leave"}
         assert told == dying
         assert count_stored(pair.redis, name) == len(living)
-        print(
-            f"\nkilled one of two instances: {len(dying)} members gone after {seconds:.1f} s, "
+        report(
+            f"killed one of two instances: {len(dying)} members gone after {seconds:.1f} s, "
             f"{len(living)} living never missing in {asked} answers"
         )
 
 
-async def test_after_flushall_all_members_are_back_and_were_never_missing(pair: Pair) -> None:
+async def test_after_flushall_all_members_are_back_and_were_never_missing(
+    pair: Pair, report: Report
+) -> None:
     name = "flushed"
     async with (
         witness(pair.one, name) as first,
@@ -198,13 +202,15 @@ async def test_after_flushall_all_members_are_back_and_were_never_missing(pair: 
         assert {type for type, _ in first.hints + second.hints} == {"join"}
         async with witness(pair.two, name) as late:
             await late.wait_present(living | {late.session}, within=1)
-        print(
-            f"\nFLUSHALL: {len(living)} members, all in the store again within "
+        report(
+            f"FLUSHALL: {len(living)} members, all in the store again within "
             f"{time.monotonic() - began:.1f} s, none missing in {sum(counts)} answers"
         )
 
 
-async def test_what_happens_while_redis_is_away_is_known_when_it_is_back(pair: Pair) -> None:
+async def test_what_happens_while_redis_is_away_is_known_when_it_is_back(
+    pair: Pair, report: Report
+) -> None:
     name = "away"
     async with (
         witness(pair.one, name) as first,
@@ -227,13 +233,15 @@ async def test_what_happens_while_redis_is_away_is_known_when_it_is_back(pair: P
             assert count_stored(pair.redis, name) == len(living)
             told = {session for type, session in second.hints if type == "leave"}
             assert told == leaving
-            print(
-                f"\nRedis away: {len(leaving)} left and {len(coming)} came, known on the other "
+            report(
+                f"Redis away: {len(leaving)} left and {len(coming)} came, known on the other "
                 f"instance {seconds:.1f} s after the return; none missing in {asked} answers"
             )
 
 
-async def test_an_instance_that_was_stopped_for_long_comes_back_whole(pair: Pair) -> None:
+async def test_an_instance_that_was_stopped_for_long_comes_back_whole(
+    pair: Pair, report: Report
+) -> None:
     name = "stopped"
     async with (
         witness(pair.one, name) as watcher,
@@ -245,14 +253,14 @@ async def test_an_instance_that_was_stopped_for_long_comes_back_whole(pair: Pair
         pair.two.process.send_signal(signal.SIGCONT)
         back = await watcher.wait_present(stopped | {watcher.session}, within=2 * LEASE_SECONDS)
         assert count_stored(pair.redis, name) == len(stopped) + 1
-        print(
-            f"\nstopped one of two instances: {len(stopped)} members gone after {gone:.1f} s, "
+        report(
+            f"stopped one of two instances: {len(stopped)} members gone after {gone:.1f} s, "
             f"back {back:.1f} s after it went on"
         )
 
 
 async def test_the_members_of_an_instance_that_is_shut_down_are_gone_at_once(
-    pair: Pair,
+    pair: Pair, report: Report
 ) -> None:
     name = "shut"
     third = start_server(pair.two.project, "serve")
@@ -263,6 +271,6 @@ async def test_the_members_of_an_instance_that_is_shut_down_are_gone_at_once(
             seconds = await watcher.wait_present({watcher.session}, within=LEASE_SECONDS / 2)
             assert await ended == 0
             assert count_stored(pair.redis, name) == 1
-            print(f"\nshut down an instance: {len(leaving)} members gone after {seconds:.1f} s")
+            report(f"shut down an instance: {len(leaving)} members gone after {seconds:.1f} s")
     finally:
         third.stop(kill=True)

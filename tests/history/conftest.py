@@ -8,6 +8,7 @@ import pytest
 from channels.layers import channel_layers
 
 from realtime.conf import Settings, build_settings
+from realtime.core.entries import Body
 from realtime.core.topics import Topic
 from realtime.history import Accepted, Batch, History, Item, open_history
 from tests.servers import RedisServer
@@ -22,13 +23,13 @@ class Writer:
         self.topic = topic
         self.namespace = build_namespace(**options)
 
-    async def append(self, *items: bytes | tuple[bytes, str]) -> Accepted:
+    async def append(self, *items: Body | tuple[bytes, str]) -> Accepted:
         """Append one batch: bodies, or bodies with ids."""
         (result,) = await self.history.append([self.batch(*items)])
         assert isinstance(result, Accepted), result
         return result
 
-    def batch(self, *items: bytes | tuple[bytes, str]) -> Batch:
+    def batch(self, *items: Body | tuple[bytes, str]) -> Batch:
         made = [Item(*item) if isinstance(item, tuple) else Item(item) for item in items]
         return Batch(self.topic, self.namespace, made)
 

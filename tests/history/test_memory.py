@@ -41,6 +41,13 @@ class TestContract:
         await log.append(*bodies)
         assert list((await log.read()).bodies) == bodies
 
+    async def test_a_body_may_be_a_view(self, write: Write) -> None:
+        log, body = write(history_bytes=150_000), memoryview(b"x" * 70_000).toreadonly()
+        await log.append(body)
+        assert list((await log.read()).bodies) == [body]
+        await log.append(body, body)  # it counts by its bytes
+        assert (await log.read(limit=1)).first == 2
+
     async def test_concurrent_appends_each_get_offsets_of_their_own(self, write: Write) -> None:
         log = write()
         results = await asyncio.gather(*(log.append(b"%d" % n, b"%d" % n) for n in range(40)))
