@@ -5,7 +5,6 @@ add a task for each source and a hop to a thread for each message.
 """
 
 import asyncio
-import logging
 import time
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +13,7 @@ from channels.consumer import AsyncConsumer
 
 from realtime.conf import Policy
 from realtime.consumers.handshake import Refusal, shake_hands
+from realtime.consumers.notes import note_begin, note_end, note_slow
 from realtime.core.buckets import Tally
 from realtime.core.close_codes import CloseCode
 from realtime.core.errors import (
@@ -26,12 +26,10 @@ from realtime.core.errors import (
 )
 from realtime.core.identity import Identity
 from realtime.core.messages import ErrorMessage, Ref, ServerMessage, encode_message
-from realtime.metrics import ERRORS, SESSIONS, SESSIONS_ENDED, SLOW_SESSIONS
+from realtime.metrics import ERRORS
 from realtime.outbox import EXTENSION, Outbox, frame_text
 from realtime.runtime import get_server_runtime
 from realtime.sessions import Session, pick_retry_after
-
-logger = logging.getLogger("realtime.sessions")
 
 SUBPROTOCOL = "realtime.v1"
 # More than this many errors in a minute end a session.
@@ -230,16 +228,9 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
                 self.send_message(ErrorMessage(ref=None, code=error.code, detail=error.detail))
             self.close(refusal.code, refusal.reason)
         if not self.is_closing:
-            self._note_begin()
-
-    def _note_begin(self) -> None:
-        # No coroutine: logging looks at the frame of its caller, which a session would then keep.
-        self._has_begun = True
-        SESSIONS.labels(self._name_family()).inc()
-        self.session.began = time.time()
-        self._limit_age()
-        self.runtime.recorder.note(self.session)
-        logger.info("session opened", extra=self.session.describe())
+            self._has_begun = True
+            self._limit_age()
+            note_begin(self.runtime, self.session)
 
     async def _serve(self) -> None:
         """Answer what comes, until the peer goes away."""
@@ -276,12 +267,6 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
             except CodedError as error:
                 self.send_error(error, self.find_ref(event))
 
-    def _name_family(self) -> str:
-        """The namespace, or `echo`, for the metrics; whatever else a client asked for is one."""
-        name = self.session.topic.partition(":")[0]
-        is_known = name == "echo" or self.settings.get_namespace(name) is not None
-        return name if is_known else "unknown"
-
     def _note_end(self, event: dict[str, Any]) -> Disconnected:
         self.session.close_code = self._close_code or event.get("code") or CloseCode.NO_STATUS
         return Disconnected()
@@ -295,8 +280,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
 
     def _end_slow(self) -> None:
         if self._close_code is None:
-            logger.warning("a session is too slow", extra=self.session.describe())
-            SLOW_SESSIONS.labels(self._name_family()).inc()
+            note_slow(self.runtime, self.session)
             self._close_code = CloseCode.SLOW_CONSUMER
             self.outbox.abort(CloseCode.SLOW_CONSUMER, "slow consumer")
             self.release()
@@ -315,25 +299,9 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         if self._is_counted:
             self.runtime.limits.close(self.session)
         session = self.session
-        session.ended = time.time()
-        session.close_code = session.close_code or self._close_code or CloseCode.ABNORMAL
         session.messages_out, session.bytes_out = self.outbox.messages, self.outbox.bytes
-        if self._has_begun:
-            self.runtime.recorder.note(session)
-            SESSIONS.labels(self._name_family()).dec()
-        SESSIONS_ENDED.labels(self._name_family(), int(session.close_code)).inc()
-        logger.info(
-            "session closed" if self._has_begun else "session refused",
-            extra={
-                **self.session.describe(),
-                "seconds": round(session.ended - session.began, 3),
-                "messages_in": session.messages_in,
-                "bytes_in": session.bytes_in,
-                "messages_out": session.messages_out,
-                "bytes_out": session.bytes_out,
-                "code": int(session.close_code),
-            },
-        )
+        code = session.close_code or self._close_code or CloseCode.ABNORMAL
+        note_end(self.runtime, session, code, has_begun=self._has_begun)
 
 
 def _find_header(scope: Any, name: bytes) -> str:
