@@ -18,7 +18,7 @@ from realtime.core.messages import (
 from realtime.core.npy import parse_header
 from realtime.core.samples import describe_samples
 from realtime.core.topics import Topic
-from realtime.outbox import Frames, Payload, frame_text
+from realtime.outbox import Frames, Payload, frame_text, join_frames
 
 
 class LivePublication:
@@ -87,9 +87,7 @@ class Burst:
     @cached_property
     def frames(self) -> Frames:
         """All their frames, as one item."""
-        parts = [publication.frames for publication in self.publications]
-        messages = [message for frames in parts for message in frames.messages]
-        return Frames(messages, sum(frames.size for frames in parts))
+        return join_frames([publication.frames for publication in self.publications])
 
 
 def build_binary_header(

@@ -103,6 +103,12 @@ def frame_text(text: str) -> Frames:
     return Frames((text,), len(text) if text.isascii() else len(text.encode()))
 
 
+def join_frames(items: Sequence[Frames]) -> Frames:
+    """Several items as one, in their order."""
+    messages = [message for frames in items for message in frames.messages]
+    return Frames(messages, sum(frames.size for frames in items))
+
+
 def frame_bytes(data: Payload) -> Frames:
     """One binary message."""
     return Frames((data,), len(data))

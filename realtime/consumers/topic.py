@@ -37,6 +37,7 @@ from realtime.core.messages import (
     Refresh,
     Refreshed,
     Subscribed,
+    encode_message,
     find_ref,
     format_time,
     parse_message,
@@ -45,6 +46,7 @@ from realtime.core.topics import build_topic
 from realtime.held_topics import HeldTopic
 from realtime.history import Item
 from realtime.intake import find_namespace, take_data
+from realtime.outbox import Frames, frame_text, join_frames
 from realtime.pipeline import Receipt
 from realtime.policies import is_allowed
 from realtime.runtime import scope_id
@@ -56,6 +58,7 @@ class TopicConsumer(SessionConsumer):
     """A session on one topic; subclasses add what their kind can do besides."""
 
     __slots__ = (
+        "_acks",
         "_answered",
         "_following",
         "_held",
@@ -73,6 +76,7 @@ class TopicConsumer(SessionConsumer):
         self._following: asyncio.Task[None] | None = None  # until the subscription is live
         self._pending = 0
         self._pending_bytes = 0
+        self._acks: list[Frames] = []  # of this turn of the loop
         self._answered: asyncio.Future[None] | None = None
 
     def check_path(self) -> None:
@@ -221,19 +225,30 @@ class TopicConsumer(SessionConsumer):
             return
         error = future.exception()
         if isinstance(error, CodedError):
+            self._send_acks()
             self.send_error(error, ref)
         elif ref is not None:
             receipt = future.result()
             position = receipt.position
-            self.send_message(
-                Ack(
-                    ref=ref,
-                    topic=str(self.topic),
-                    offset=position.offset if position else None,
-                    epoch=position.epoch if position else None,
-                    duplicate=receipt.duplicate,
-                )
+            ack = Ack(
+                ref=ref,
+                topic=str(self.topic),
+                offset=position.offset if position else None,
+                epoch=position.epoch if position else None,
+                duplicate=receipt.duplicate,
             )
+            if not self._acks:  # those of one commit leave in one write
+                self.loop.call_soon(self._send_acks)
+            self._acks.append(frame_text(encode_message(ack)))
+
+    def _send_acks(self) -> None:
+        if self._acks:
+            acks, self._acks = self._acks, []
+            self.outbox.put(acks[0] if len(acks) == 1 else join_frames(acks))
+
+    def close(self, code: CloseCode, reason: str = "") -> None:
+        self._send_acks()
+        super().close(code, reason)
 
     async def _refresh(self, message: Refresh) -> None:
         if self.session.user is None:

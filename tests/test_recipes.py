@@ -1,0 +1,147 @@
+"""The recipes of the documentation, run as they stand there, from the files that they name."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect, sync_playwright
+from websockets.sync.client import connect
+
+from tests.clients import save_array
+from tests.servers import ROOT, Project, Server, start_server
+
+BLOCK = re.compile(r"^```\w+\n(?:# |// |<!-- )(\S+\.\w+)(?: -->)?\n(.*?)^```$", re.DOTALL | re.M)
+PASSWORD = "correct horse battery"  # of a user that lives as long as this file's tests
+
+SETTINGS = """
+from project.settings import *
+
+STATICFILES_DIRS = [*STATICFILES_DIRS, {folder!r} + "/board/static"]
+"""
+
+
+@pytest.fixture(scope="module")
+def recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every file that the recipes name."""
+    folder = tmp_path_factory.mktemp("recipes")
+    for name, code in BLOCK.findall((ROOT / "docs" / "recipes.md").read_text()):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(code)
+    (folder / "recipe_settings.py").write_text(SETTINGS.format(folder=str(folder)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def kitchen(make_project: Callable[..., Project], recipes: Path) -> Iterator[Server]:
+    """A server with the user `demo`."""
+    project = make_project(PYTHONPATH=f"{recipes}:{ROOT}", DJANGO_SETTINGS_MODULE="recipe_settings")
+    code = (
+        f"from accounts.models import User; User.objects.create_user('demo', password={PASSWORD!r})"
+    )
+    project.manage("shell", "--verbosity", "0", "--command", code)
+    server = start_server(project, "serve")
+    yield server
+    server.stop()
+
+
+def start(recipes: Path, name: str, server: Server) -> "subprocess.Popen[str]":
+    """Start one of the Python recipes as its reader would."""
+    return subprocess.Popen(
+        [sys.executable, recipes / name],
+        env={
+            "PYTHONPATH": str(ROOT / "clients" / "python"),
+            "REALTIME_URL": server.ws,
+            "REALTIME_USERNAME": "demo",
+            "REALTIME_PASSWORD": PASSWORD,
+        },
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(recipes: Path, name: str, server: Server) -> str:
+    """Run one to its end; returns what it printed."""
+    with start(recipes, name, server) as process:
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    return output
+
+
+def test_a_sensor_sends_ten_samples_a_second(kitchen: Server, recipes: Path) -> None:
+    token = kitchen.project.issue_token("demo")
+    with start(recipes, "sensor.py", kitchen) as sensor:
+        try:
+            assert sensor.stdout is not None
+            topic = sensor.stdout.readline().strip()
+            headers = {"Authorization": f"Bearer {token}"}
+            with connect(f"{topic}?window=10s", additional_headers=headers) as socket:
+                counts: list[int] = []
+                while not counts or counts[-1] < 20:
+                    message = json.loads(socket.recv(timeout=20))
+                    if message["type"] == "stats":
+                        counts.append(message["count"])
+        finally:
+            sensor.kill()
+    assert set(np.diff(counts)) <= {10}
+
+
+def test_a_notebook_reads_arrays_and_sends_one(kitchen: Server, recipes: Path) -> None:
+    headers = {"Authorization": f"Bearer {kitchen.project.issue_token('demo')}"}
+    url = f"{kitchen.ws}/ws/arrays/camera/"
+    with connect(f"{url}?history=1", additional_headers=headers) as socket:
+        for number in range(5):
+            socket.send(save_array(np.full((4, 3), float(number))))
+        output = run(recipes, "notebook.py", kitchen)
+        offsets = []
+        while len(offsets) < 6:
+            message = socket.recv(timeout=20)
+            if isinstance(message, str) and (header := json.loads(message))["type"] == "binary":
+                offsets.append(header["offset"])
+    assert output == "[(4, 3), (4, 3), (4, 3)] 4.0\n"
+    assert offsets == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_worker_publishes_each_job_once(kitchen: Server, recipes: Path) -> None:
+    assert json.loads(run(recipes, "worker.py", kitchen)) == list(range(1, 51))
+
+
+def test_a_page_shows_what_is_said_and_says_something(kitchen: Server) -> None:
+    complaints: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"),
+            args=["--no-sandbox", "--disable-background-networking", "--disable-gpu"],
+        )
+        page = browser.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(f"{kitchen.http}/static/board/index.html")
+        page.get_by_label("Name").fill("demo")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("status")).to_have_text("live")
+        page.get_by_label("Say").fill("<b>hello</b>")
+        page.get_by_role("button", name="Send").click()
+        expect(page.get_by_role("listitem")).to_have_text(["demo: <b>hello</b>"])
+        expect(page.get_by_label("Say")).to_have_value("")
+        browser.close()
+    assert complaints == []
+
+
+def test_every_recipe_is_run(recipes: Path) -> None:
+    names = {str(path.relative_to(recipes)) for path in recipes.rglob("*") if path.is_file()}
+    assert names == {
+        "recipe_settings.py",
+        "sensor.py",
+        "notebook.py",
+        "worker.py",
+        "board/static/board/index.html",
+        "board/static/board/board.js",
+    }
