@@ -24,9 +24,9 @@ check: .venv/dev.done clients/js/node_modules/.done
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	PYTHONPATH=clients/python $(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
-	npm --prefix clients/js run --silent check
+	$(NPM) run --silent check
 
 # Compare with other servers in one run, about seven minutes: docs/performance.md says how.
 bench: .venv/bench.done
@@ -46,17 +46,12 @@ browser:
 		SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
 		$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq chromium >/dev/null; }
 
-# The JavaScript client needs nothing to run; its types and tests are checked with Node and packages.
-.PHONY: node
-node:
-	@{ command -v node && command -v npm; } >/dev/null || { \
-		echo "Node is missing; installing Debian's packages"; \
-		SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
-		$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq nodejs npm >/dev/null; }
-	@node --eval 'if (parseInt(process.versions.node) < 20) throw "Node 20 or newer is needed"'
+# The JavaScript client needs nothing to run; its types and tests are checked with Node, which is
+# among the Python packages for development, and with packages of its own.
+NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix clients/js
 
-clients/js/node_modules/.done: clients/js/package-lock.json | node
-	npm --prefix clients/js ci --silent --no-audit --no-fund
+clients/js/node_modules/.done: clients/js/package-lock.json .venv/dev.done
+	$(NPM) ci --silent --no-audit --no-fund
 	@touch $@
 
 .venv/python.done:

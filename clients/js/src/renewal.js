@@ -1,0 +1,63 @@
+/**
+ * The token of a session, renewed in band before it expires.
+ *
+ * @import {Token, TokenRequest} from "./types.js"
+ */
+
+import { RequestRefused } from "./errors.js";
+import { pickRefreshDelay } from "./retries.js";
+
+export class Renewal {
+  #source;
+  #refresh;
+  #complain;
+  #serverClock = 0; // the server's time less performance.now(), in ms; our own clock may be wrong
+  #round = 0; // counts starts and stops, so that a late token of an older session is not used
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+
+  /**
+   * @param {(request: TokenRequest) => Token | Promise<Token>} source
+   * @param {(token: string) => Promise<unknown>} refresh asks the server
+   * @param {(code: string, detail: string) => void} complain
+   */
+  constructor(source, refresh, complain) {
+    this.#source = source;
+    this.#refresh = refresh;
+    this.#complain = complain;
+  }
+
+  /** A session has begun. @param {string | null} expiresAt @param {string} serverTime */
+  start(expiresAt, serverTime) {
+    this.#serverClock = Date.parse(serverTime) - performance.now();
+    this.schedule(expiresAt);
+  }
+
+  stop() {
+    this.#round += 1;
+    clearTimeout(this.#timer);
+  }
+
+  /** @param {string | null} expiresAt */
+  schedule(expiresAt) {
+    this.stop();
+    if (expiresAt === null) return;
+    const remaining = Date.parse(expiresAt) - this.#serverClock - performance.now();
+    if (remaining <= 0) return; // the server closes with 4001; the next connection brings a new token
+    this.#timer = setTimeout(() => this.#renew(expiresAt), pickRefreshDelay(remaining));
+  }
+
+  /** @param {string} expiresAt */
+  async #renew(expiresAt) {
+    const round = this.#round;
+    try {
+      const token = await this.#source({ renew: true });
+      if (!token) throw new Error("the function gave none");
+      if (round === this.#round) await this.#refresh(token);
+    } catch (error) {
+      if (round !== this.#round) return; // a new connection brings a token itself
+      this.#complain(error instanceof RequestRefused ? error.code : "no_token", String(error));
+      this.schedule(expiresAt);
+    }
+  }
+}

@@ -1,0 +1,127 @@
+"""A Chromium, and pages in it that use the JavaScript client as the server delivers it."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.servers import Project, RedisServer, Server, start_server
+
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-gpu",
+]
+OPEN = """async ([path, token, options]) => {
+    window.realtime = await import("/static/realtime/realtime.js");
+    const defaults = {token: window.giveToken ?? token, backoff: {base: 100, cap: 1000}};
+    window.stream = realtime.connect(path, {...defaults, ...options});
+    window.seen = {state: [], publication: [], gap: [], error: [], refreshed: [], binary: []};
+    for (const [type, details] of Object.entries(seen))
+        stream.addEventListener(type, (event) => details.push(event.detail));
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    assert chromium, "these tests need Debian's package chromium: apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
+        yield browser
+        browser.close()
+
+
+class Tab:
+    """A page of a server, with `stream` and what it dispatched (`seen`) in it."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def open(self, path: str, token: str | None = None, **options: Any) -> None:
+        """Connect, with the page's function `giveToken` where there is one."""
+        self.page.evaluate(OPEN, [path, token, options])
+
+    def run(self, code: str) -> Any:
+        """The value of an expression; a promise is awaited."""
+        return self.page.evaluate(f"async () => {code}")
+
+    def wait(self, condition: str, timeout: float = 10.0) -> None:
+        """Until an expression holds; `timeout` is in seconds."""
+        self.page.wait_for_function(f"() => {condition}", polling=20, timeout=timeout * 1000)
+
+    @property
+    def states(self) -> list[str]:
+        return [change["state"] for change in self.run("seen.state")]
+
+    @property
+    def data(self) -> list[Any]:
+        return [publication["data"] for publication in self.run("seen.publication")]
+
+
+@pytest.fixture
+def open_tab(browser: Browser) -> Iterator[Callable[[str], Tab]]:
+    """`open_tab(origin)`: an empty page of that server."""
+    contexts = []
+
+    def open_one(origin: str) -> Tab:
+        # Playwright itself polls by eval, which the server's policy forbids.
+        context = browser.new_context(bypass_csp=True)
+        contexts.append(context)
+        page = context.new_page()
+        page.goto(f"{origin}/livez")
+        return Tab(page)
+
+    yield open_one
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture(scope="session")
+def quick_server(make_project: Callable[..., Project]) -> Iterator[Server]:
+    """Short frames, frequent pings, tokens of 3 s with 1 s of grace; anna's password: secret."""
+    project = make_project(
+        REALTIME_MAX_FRAME_BYTES="65536",
+        REALTIME_PING_INTERVAL="1",
+        REALTIME_EXPIRY_GRACE="1",
+        REALTIME_MESSAGES_PER_SECOND="0",
+        JWT_ACCESS_SECONDS="3",
+    )
+    project.manage(
+        "shell",
+        "--command",
+        "from django.contrib.auth import get_user_model as g;"
+        "g().objects.create_user('anna', password='secret')",
+    )
+    server = start_server(project, "serve")
+    yield server
+    server.stop(kill=True)
+
+
+@pytest.fixture(scope="session")
+def quick_token(quick_server: Server) -> str:
+    return quick_server.project.issue_token("anna", "--lifetime", "3600")
+
+
+@pytest.fixture
+def redis_project(make_project: Callable[..., Project], redis: RedisServer) -> Project:
+    """A project whose history outlives its servers."""
+    return make_project(REDIS_URL=redis.url)
+
+
+@pytest.fixture
+def restart() -> Iterator[Callable[[Server], Server]]:
+    """Starts an ended server again on its port, for the rest of the test."""
+    servers: list[Server] = []
+
+    def start(ended: Server) -> Server:
+        servers.append(start_server(ended.project, ended.kind, port=ended.port))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop(kill=True)

@@ -1,0 +1,94 @@
+/** What the tests of the JavaScript client share: vectors, packages, and a socket that obeys. */
+
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+
+const VECTORS = new URL("../../vectors/", import.meta.url);
+
+/** A package that the client's development depends on. */
+export const require = createRequire(new URL("../../../clients/js/package.json", import.meta.url));
+
+export const readVectors = (name) => JSON.parse(readFileSync(new URL(name, VECTORS), "utf8"));
+
+/** A file as an ArrayBuffer of its own, as a WebSocket delivers one. */
+export function readBuffer(name) {
+  const { buffer, byteOffset, byteLength } = readFileSync(new URL(name, VECTORS));
+  return buffer.slice(byteOffset, byteOffset + byteLength);
+}
+
+/** Let everything that waits for a promise go on. */
+export const settle = () => new Promise((resolve) => setImmediate(resolve));
+
+export const LIMITS = { max_text_bytes: 65536, max_binary_bytes: 16777216, max_frame_bytes: 1048576 };
+
+/** A WebSocket class whose sockets do what the test says; `sockets` are all that were opened. */
+export function makeSocketClass() {
+  return class FakeSocket extends EventTarget {
+    static sockets = [];
+    sent = [];
+    isClosed = false;
+
+    constructor(url, protocols) {
+      super();
+      this.url = new URL(url);
+      this.protocols = protocols;
+      FakeSocket.sockets.push(this);
+    }
+
+    static get last() {
+      return FakeSocket.sockets.at(-1);
+    }
+
+    get messages() {
+      return this.sent.filter((frame) => typeof frame === "string").map((text) => JSON.parse(text));
+    }
+
+    send(frame) {
+      this.sent.push(frame);
+    }
+
+    close() {
+      this.isClosed = true;
+    }
+
+    /** The server says something. */
+    say(data) {
+      const isBytes = data instanceof ArrayBuffer;
+      this.dispatchEvent(Object.assign(new Event("message"), { data: isBytes ? data : JSON.stringify(data) }));
+    }
+
+    /** The server closes. */
+    end(code = 1006, reason = "") {
+      this.dispatchEvent(Object.assign(new Event("close"), { code, reason }));
+    }
+
+    greet({ user = "anna", lifetime = null, limits = LIMITS } = {}) {
+      const now = Date.now();
+      this.say({
+        type: "hello",
+        session: "s",
+        instance: "i",
+        user,
+        expires_at: lifetime === null ? null : new Date(now + lifetime).toISOString(),
+        protocol: "realtime.v1",
+        server_time: new Date(now).toISOString(),
+        ping_interval: 20,
+        limits,
+      });
+    }
+
+    subscribe({ epoch = "e", next = 1, recovered = null } = {}) {
+      this.say({ type: "subscribed", topic: "t", epoch, offset: next === null ? null : next - 1, next, recovered });
+    }
+
+    publish(offset, data = offset) {
+      this.say({ type: "publication", topic: "t", offset, data, user: "ben", server_time: "2026-11-24T07:45:27.643254Z" });
+    }
+
+    /** Hello and subscribed at once. */
+    accept(options = {}) {
+      this.greet(options);
+      this.subscribe(options);
+    }
+  };
+}
