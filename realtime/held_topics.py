@@ -97,6 +97,7 @@ class HeldTopic(Membership):
         if self.keeps_history:
             (top,) = await self._history.read_tops([self.topic])
         self._sequence = Sequence(epoch=top.epoch, offset=top.offset, mark=top.mark)
+        self.first = 1
 
     def _begin(self) -> None:
         early, self._early = self._early, []
@@ -170,10 +171,14 @@ class HeldTopic(Membership):
             self._sequence.is_broken = True
             self.catch_up()
 
-    async def read(self, *, after: int) -> Page:
+    async def read(self, *, after: int, epoch: str | None = None) -> Page:
         """What follows an offset, a page of it: from memory, or by one read for all who want
-        it; raises Unavailable."""
-        return self._find_recent(after) or await self._reader.read(after=after)
+        it; raises Unavailable. Nobody gets a page of an epoch (None: the process's own) that
+        ended before the one they know."""
+        known = self.position.epoch
+        if epoch in (None, known) and (page := self._find_recent(after)):
+            return page
+        return await self._reader.read(after=after, epoch=epoch or known)
 
     def open(self, *, epoch: str, number: int, body: Body) -> LivePublication:
         """A publication of such a page; encoded once for all."""
@@ -230,8 +235,9 @@ class HeldTopic(Membership):
             except Unavailable:
                 await asyncio.sleep(RETRY_DELAY)
                 continue
+            if page.epoch == sequence.epoch:  # first, since taking the page announces its end
+                sequence.settle(announced=announced, top=page.top)
             self._apply(page, after=after, mark=mark)
-            self._sequence.settle(announced=announced, top=page.top)
             if not self._sequence.has_jump and not self._sequence.is_broken:
                 return
 
@@ -250,6 +256,7 @@ class HeldTopic(Membership):
             return
         elif page.start > sequence.offset + 1:
             sequence.skip_to(page.start - 1)
+            self._recent.forget(self.topic)  # it would end before the position
             self._tell_loss(epoch=page.epoch, next=page.start, reason=HISTORY_TRIMMED)
         self.first = page.first
         self._hand_on(sequence.accept(first=page.start, items=page.bodies, links=page.links))

@@ -94,26 +94,28 @@ class Hub:
         """Take what the channel layer brings, until cancelled."""
         while True:
             try:
-                message = await self._layer.receive()
+                self._take(await self._layer.receive())
             except Unavailable:
                 logger.warning("the channel layer does not answer")
                 await asyncio.sleep(RECEIVE_RETRY_DELAY)
-                continue
-            try:
-                if message["type"] == PUBLICATIONS:
-                    self.deliver(
-                        parse_topic(message["topic"]),
-                        epoch=message["epoch"],
-                        offset=message["offset"],
-                        first=message["first"],
-                        bodies=message["entries"],
-                        link=message["link"],
-                    )
-                else:
-                    self._on_control(message)
             except Exception:
-                # One message that cannot be read must not deafen the whole process.
+                # One message that cannot be read, not even by the layer, must not deafen the
+                # whole process.
                 logger.exception("a message on the channel layer is none of ours")
+                await asyncio.sleep(0)  # many of them must not stop the loop either
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if message["type"] == PUBLICATIONS:
+            self.deliver(
+                parse_topic(message["topic"]),
+                epoch=message["epoch"],
+                offset=message["offset"],
+                first=message["first"],
+                bodies=message["entries"],
+                link=message["link"],
+            )
+        else:
+            self._on_control(message)
 
     async def check_forever(self) -> None:
         """Compare positions with the history each second: the layer may have lost something."""

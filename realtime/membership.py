@@ -76,7 +76,8 @@ class Membership(ABC):
     def release(self) -> None:
         """One holder less; after the last one the group is left with a delay."""
         self._holders -= 1
-        if self._holders == 0 and self._leave_timer is None:
+        # While the group is being left, that itself looks for holders at its end.
+        if not self._holders and self._leave_timer is None and self._state is not State.LEAVING:
             self._leave_timer = self._loop.call_later(self._leave_delay, self._start_leaving)
 
     @abstractmethod

@@ -31,22 +31,27 @@ class Reader:
         self._history = history
         self._on_page = on_page
         self._loop = asyncio.get_running_loop()
-        self._wanted: dict[int, asyncio.Future[Page]] = {}
+        self._wanted: dict[tuple[int, str], asyncio.Future[Page]] = {}  # by offset and epoch
         self._reading: asyncio.Task[None] | None = None
-        self._pages: dict[Page, None] = {}
+        self._pages: dict[Page, asyncio.TimerHandle] = {}
         self._opened: dict[tuple[str, int], LivePublication] = {}
         self._opened_bytes = 0
 
-    async def read(self, *, after: int) -> Page:
-        """What follows an offset, a page of it; raises Unavailable."""
+    async def read(self, *, after: int, epoch: str) -> Page:
+        """What follows a position, a page of it; raises Unavailable.
+
+        What was read before somebody asked may be older than what they know: they get it only
+        where it goes on from their position.
+        """
         if not self._history.is_remote:
             return await self._history.read(self._topic, after=after, limit=READ_LIMIT)
         for page in self._pages:
-            if after < page.end and (page.start <= after + 1 or page.start == page.first):
+            covers = page.start <= after + 1 or page.start == page.first
+            if page.epoch == epoch and after < page.end and covers:
                 return _cut(page, after=after)
-        future = self._wanted.get(after)
+        future = self._wanted.get((after, epoch))
         if future is None:
-            future = self._wanted[after] = self._loop.create_future()
+            future = self._wanted[after, epoch] = self._loop.create_future()
         if self._reading is None:
             self._reading = self._loop.create_task(self._read_wanted())
         return await asyncio.shield(future)
@@ -69,7 +74,8 @@ class Reader:
 
     def forget(self) -> None:
         """Let go of all pages, since they may be wrong by now."""
-        self._pages.clear()
+        for page in tuple(self._pages):
+            self._drop(page)
 
     def _close_all(self) -> None:
         self._opened.clear()
@@ -78,7 +84,8 @@ class Reader:
     async def _read_wanted(self) -> None:
         try:
             while self._wanted:
-                lowest = min(self._wanted)
+                asked = frozenset(self._wanted)
+                lowest, _ = min(asked)
                 try:
                     page = await self._history.read(self._topic, after=lowest, limit=READ_LIMIT)
                 except Unavailable as error:
@@ -87,9 +94,16 @@ class Reader:
                 self._keep(page)
                 self._on_page(page)
                 is_last = page.end >= page.top
-                for after in sorted(self._wanted):
-                    if after == lowest or (after > lowest and (is_last or after < page.end)):
-                        _answer(self._wanted.pop(after), _cut(page, after=after))
+                for wanted in sorted(self._wanted):
+                    after, epoch = wanted
+                    if after < lowest:
+                        continue
+                    if wanted in asked:
+                        is_served = after == lowest or is_last or after < page.end
+                    else:
+                        is_served = after < page.end and epoch == page.epoch
+                    if is_served:
+                        _answer(self._wanted.pop(wanted), _cut(page, after=after))
         except BaseException:
             self._refuse(Unavailable("the history was not read; try again"))
             raise
@@ -108,9 +122,11 @@ class Reader:
         if not page.bodies:
             return
         if len(self._pages) >= MAX_PAGES:
-            del self._pages[next(iter(self._pages))]
-        self._pages[page] = None
-        self._loop.call_later(PAGE_LIFE, self._pages.pop, page, None)
+            self._drop(next(iter(self._pages)))
+        self._pages[page] = self._loop.call_later(PAGE_LIFE, self._drop, page)
+
+    def _drop(self, page: Page) -> None:
+        self._pages.pop(page).cancel()  # a timer would keep it
 
 
 def _answer(future: asyncio.Future[Page], page: Page) -> None:

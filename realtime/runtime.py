@@ -32,6 +32,8 @@ logger = logging.getLogger("realtime")
 
 # The group that every hub joins, for messages that are no publications.
 CONTROL_GROUP = "rt.control"
+# After so many seconds a task that is still there is cancelled once more.
+CANCEL_AGAIN = 0.2
 JOIN_RETRY_DELAY = 0.5
 
 
@@ -127,10 +129,13 @@ class Runtime:
     async def stop(self) -> None:
         """Commit what waits, write what is left, let go of everything."""
         await self.pipeline.close()
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        tasks = set(self._tasks)
+        while tasks:
+            for task in tasks:
+                task.cancel()
+            # Again where it got lost: asyncio.wait_for of Python 3.11, which redis-py uses, takes
+            # a result that comes at the same moment for the answer to it.
+            _, tasks = await asyncio.wait(tasks, timeout=CANCEL_AGAIN)
         await self.rosters.close()
         await self.recorder.close()
         await self.history.close()

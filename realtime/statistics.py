@@ -13,10 +13,10 @@ from realtime.core.positions import Position
 from realtime.core.samples import unpack_samples
 from realtime.core.windows import MAX_WINDOWS, SampleRing, Window
 from realtime.encoding import LivePublication
-from realtime.held_topics import HeldTopic
+from realtime.held_topics import HISTORY_LOST, HISTORY_TRIMMED, HeldTopic
 from realtime.outbox import Frames, Outbox, frame_text
 from realtime.snapshots import describe_statistics
-from realtime.subscriptions import Follower, Start, State, Subscription
+from realtime.subscriptions import EMPTY_PAGE_DELAY, Follower, Start, State, Subscription
 
 
 class StatisticsView(Follower):
@@ -35,6 +35,11 @@ class StatisticsView(Follower):
     async def ready(self) -> None:
         """Wait until the retained samples have been read; raises Unavailable."""
         await asyncio.shield(self._backfill)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the retained samples could not be read."""
+        return self._backfill.done() and self.state is not State.LIVE
 
     @property
     def is_empty(self) -> bool:
@@ -116,7 +121,9 @@ async def open_view(held: HeldTopic, window: Window) -> StatisticsView:
         await view.expire()
     except BaseException:
         close_view(view, window)
-        if view.state is not State.LIVE and held.statistics is view:
+        # Others may wait for it still, unless it failed for all of them.
+        is_wanted = view.windows and not view.has_failed
+        if view.state is not State.LIVE and held.statistics is view and not is_wanted:
             view.end()
             held.statistics = None
         raise
@@ -153,14 +160,28 @@ class StatisticsSubscription(Subscription):
         """Send the statistics as they are now: a view is never replayed."""
         self._move(State.CATCHING_UP)
         self.held.followers[self] = None
-        if self.epoch != self._view.epoch:
-            self._skip_to(epoch=self._view.epoch, next=self.held.first, reason="history_lost")
+        while not self._is_level():
+            # The start was read from the history, and the view may not have come so far yet.
+            page = await self.held.read_anew(after=self._view.cursor)
+            if page.epoch == self._view.epoch != self.epoch:
+                self._skip_to(epoch=page.epoch, next=page.first, reason=HISTORY_LOST)
+            else:
+                self.held.catch_up()
+                await asyncio.sleep(EMPTY_PAGE_DELAY)
+        if self.has_ended:
+            return
         if not self._view.is_empty:
             skipped = max(self._view.cursor - self._sent, 0)
             self._outbox.put(self._view.build_frames(self._window, self._fields, skipped=skipped))
             self._begin_pause()
+        elif self._view.cursor > self._sent:  # all of it has expired
+            self._lose(epoch=self.epoch, next=self._view.cursor + 1, reason=HISTORY_TRIMMED)
         self.cursor = self._sent = self._view.cursor
         self._move(State.LIVE)
+
+    def _is_level(self) -> bool:
+        view = self._view
+        return self.has_ended or (self.epoch == view.epoch and self.cursor <= view.cursor)
 
     def _lose(self, *, epoch: str, next: int, reason: str) -> None:
         self._newest = None  # the view has moved on: what waited is part of the gap

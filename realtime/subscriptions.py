@@ -48,7 +48,7 @@ async def find_start(
     """Where to begin: after `recover`, or with the last `history` publications, or now."""
     now = held.position
     if recover is not None:
-        page = await held.read(after=recover.offset)
+        page = await held.read(after=recover.offset, epoch=recover.epoch)
         same = page.epoch == recover.epoch
         is_whole = same and page.first - 1 <= recover.offset <= page.top
         RECOVERIES.labels(held.topic.namespace, str(is_whole).lower()).inc()
@@ -65,7 +65,7 @@ async def find_start(
         )
         return Start(page.top, Position(page.epoch, next - 1), recovered=False, gap=gap)
     if history:
-        page = await held.read(after=max(now.offset - history, 0))
+        page = await held.read(after=max(now.offset - history, 0), epoch=now.epoch)
         if page.epoch == now.epoch:
             return Start(page.top, Position(page.epoch, page.start - 1))
     return Start(now.offset, now)
@@ -109,8 +109,10 @@ class Follower(ABC):
         self._move(State.CATCHING_UP)
         self.held.followers[self] = None
         while not self._is_level():
+            if self._is_ahead():  # the process comes here in a moment, and then has what follows
+                await asyncio.sleep(EMPTY_PAGE_DELAY)
             after = self._find_next_read()
-            page = await self.held.read(after=after)
+            page = await self.held.read(after=after, epoch=self.epoch)
             if self._is_rewound(page, after):
                 self.held.report_rewind(epoch=self.epoch)
                 await asyncio.sleep(EMPTY_PAGE_DELAY)
@@ -162,12 +164,21 @@ class Follower(ABC):
         return self.cursor
 
     def _is_level(self) -> bool:
+        # Not ahead either: the process may find that what lies between was lost, or replaced.
         position = self.held.position
-        return self.state is State.ENDED or (
-            self.epoch == position.epoch
-            and self.cursor >= position.offset
-            and not (self.cursor == position.offset and not fits(self.mark, self.held.mark))
+        return (
+            self.state is State.ENDED
+            or not self.held.keeps_history
+            or (
+                self.epoch == position.epoch
+                and self.cursor == position.offset
+                and fits(self.mark, self.held.mark)
+            )
         )
+
+    def _is_ahead(self) -> bool:
+        position = self.held.position
+        return self.epoch == position.epoch and self.cursor > position.offset
 
     def _is_rewound(self, page: Page, after: int) -> bool:
         """Whether the history under the cursor was replaced by another one."""
@@ -237,7 +248,7 @@ class Subscription(Follower):
     def push_burst(self, burst: Burst) -> None:
         if (
             self.state is not State.LIVE
-            or self._sent != burst.first - 1
+            or not self._sent == self.cursor == burst.first - 1
             or self._interval
             or (self._keeps_latest and not self._outbox.has_room(burst.frames.size))
         ):
@@ -282,6 +293,8 @@ class Subscription(Follower):
         self._flush()
 
     def _begin_pause(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         if self._interval:
             self._timer = asyncio.get_running_loop().call_later(self._interval, self._end_pause)
 

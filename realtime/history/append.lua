@@ -67,7 +67,7 @@ end
 if top > before then
   -- A log that expired left nothing behind: what is retained begins with this batch.
   if redis.call('XLEN', log) == top - before then
-    first, bytes = before + 1, 0
+    first, bytes, renewed = before + 1, 0, 0
   end
   bytes = bytes + added
   -- Trim by count and by bytes, reading the oldest to know their sizes.

@@ -20,7 +20,7 @@ from channels_redis.serializers import MsgPackSerializer
 from redis.asyncio import Connection, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from realtime.conf import Settings
 from realtime.core.errors import Unavailable
@@ -93,6 +93,8 @@ class RedisHistory(History):
                 # Cancelled in between: the replies that are still to come belong to nobody.
                 await self._drop_connection()
                 raise
+            if any(isinstance(reply, ReadOnlyError) for reply in replies):
+                await self._drop_connection()  # no longer the primary; the address may name another
         return [_read_append(reply) for reply in replies]
 
     async def read(self, topic: Topic, *, after: int, limit: int) -> Page:
@@ -125,6 +127,8 @@ class RedisHistory(History):
             async with asyncio.timeout(self._timeout):
                 return await script(keys=keys, args=arguments)
         except (RedisError, OSError, TimeoutError) as error:
+            if isinstance(error, ReadOnlyError):
+                await self._client.connection_pool.disconnect(inuse_connections=False)
             raise _unavailable(error) from error
 
     def _build_append(self, batch: Batch) -> list[Any]:

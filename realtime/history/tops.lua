@@ -5,7 +5,9 @@
 -- Returns {epoch, top, mark, …}.
 local reply = {}
 for _, meta in ipairs(KEYS) do
-  redis.call('HSETNX', meta, 'epoch', ARGV[1])
+  if redis.call('HEXISTS', meta, 'epoch') == 0 then
+    redis.call('HSET', meta, 'epoch', ARGV[1])
+  end
   if redis.call('TTL', meta) < ARGV[2] / 2 then
     redis.call('EXPIRE', meta, ARGV[2])
   end
