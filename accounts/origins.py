@@ -83,6 +83,14 @@ class OriginMiddleware:
         )
 
 
+def is_own_origin(origin: str, *, host: str) -> bool:
+    """Whether an Origin header names the server itself, known as `host` (`name[:port]`)."""
+    try:
+        return _is_own(Origin.parse(origin), [host])
+    except ValueError:
+        return False
+
+
 def _is_own(origin: Origin, hosts: list[str]) -> bool:
     if origin.scheme not in _DEFAULT_PORTS or len(hosts) != 1:
         return False

@@ -50,13 +50,7 @@ class ObtainView(TokenView):
 
     def post(self, request: Request) -> Response:
         """Sign in."""
-        # Takes as long for an unknown user as for a wrong password.
-        user = authenticate(request, **self.read_body())
-        if not isinstance(user, User):
-            raise AuthenticationFailed(
-                "The username or the password is wrong.",
-                code=errors.ErrorCode.AUTHENTICATION_REQUIRED,
-            )
+        user = authenticate_user(request, **self.read_body())
         return Response(asdict(issue_tokens(user)))
 
 
@@ -89,3 +83,17 @@ class RevokeView(TokenView):
         with bad_tokens_as_401():
             revoke_refresh_token(self.read_body()["refresh"])
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+def authenticate_user(request: Request, *, username: str, password: str) -> User:
+    """The user with that name and password; AuthenticationFailed (401) where there is none.
+
+    Takes as long for an unknown user as for a wrong password.
+    """
+    user = authenticate(request, username=username, password=password)
+    if not isinstance(user, User):
+        raise AuthenticationFailed(
+            "The username or the password is wrong.",
+            code=errors.ErrorCode.AUTHENTICATION_REQUIRED,
+        )
+    return user

@@ -7,6 +7,7 @@
 | `stats:host.memory` | percent | each tick |
 | `stats:host.network`, `stats:host.disk` | bytes a second, both directions together | each tick |
 | `arrays:host.cpu` | float32 (cores, 300): percent of each core in each second | each second |
+| `arrays:pond` | float32 (60, 96): the water of a pond in the rain, made up | each tick |
 | `broadcast:host.events` | `{"kind", "text", "value", …}` | when something changes |
 """
 
@@ -24,6 +25,7 @@ import psutil
 import realtime
 from demo.events import Event, EventDetector
 from demo.host import CoreHistory, Sample, Sampler, mean_cores
+from demo.pond import Pond
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +69,7 @@ class Feed:
         self._sampler = sampler
         self._publish = publish
         self._history = CoreHistory()
+        self._pond = Pond()
         self._detector = EventDetector()
         self._events: deque[tuple[str, Event]] = deque(maxlen=100)
         self._second: list[Sample] = []  # the samples since the last whole second
@@ -79,6 +82,7 @@ class Feed:
         sample = self._sampler.read()
         self._second.append(sample)
         work = [self._publish(topic, value) for topic, value in _samples_by_topic(sample)]
+        work.append(self._publish("arrays:pond", self._pond.advance()))
         # A tick may come a hair before its second by rounding.
         passed = math.floor(now + 1e-6) - self._seconds
         if passed > 0:

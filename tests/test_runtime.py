@@ -57,6 +57,27 @@ async def test_stopping_ends_every_task_and_is_safe_to_repeat() -> None:
     await stop_server_runtime()
 
 
+async def test_stopping_ends_a_task_that_loses_its_cancellation_once() -> None:
+    made = get_server_runtime()
+    lost = 0
+
+    async def lose_one() -> None:
+        nonlocal lost
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                if lost:
+                    raise
+                lost += 1
+
+    made.run_soon(lose_one())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await stop_server_runtime()
+    assert lost == 1
+
+
 async def test_a_task_that_fails_is_logged_and_forgotten(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -1,134 +1,200 @@
-"""The page in a real Chromium, against a real server with its feed."""
+"""The dashboard in a real Chromium, against a real server with its feed."""
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.servers import Project, Server, start_server
+from tests.demo.conftest import Visitor, say, wait_live
+from tests.servers import Server
 
-AT_LEAST_THREE = re.compile(r"[3-9]|\d{2,}")
-PASSWORD = "correct horse battery"  # of users that live as long as this test
-CHROMIUM_OPTIONS = [
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-gpu",
-]
+Visit = Callable[..., Visitor]
+MANY = re.compile(r"\d{2,}")
 
 
 @pytest.fixture(scope="module")
-def page_server(make_project: Callable[..., Project]) -> Iterator[Server]:
-    project = make_project()
-    for name in ("anna", "ben"):
-        project.manage(
-            "shell",
-            "--command",
-            "from django.contrib.auth import get_user_model as g;"
-            f"g().objects.create_user({name!r}, password={PASSWORD!r})",
-        )
-    server = start_server(project, "serve", "--background", "demo.feed.publish_host_metrics")
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    assert chromium, "these tests need Debian's package chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
-        yield browser
-        browser.close()
-
-
-# Waiting for what a server publishes each second takes longer than Playwright's default.
-expect.set_options(timeout=15_000)
+def visitor(browser: Browser, dashboard: Server) -> Iterator[Visitor]:
+    """Anna, who stays signed in."""
+    with browser.new_context() as context:
+        visitor = Visitor(context, dashboard.http)
+        visitor.sign_in("anna").close()
+        yield visitor
 
 
 @pytest.fixture
-def open_page(browser: Browser, page_server: Server) -> Iterator[Callable[[str], Page]]:
-    """Opens the page and signs in; the test fails where the console or the network complains."""
-    complaints: list[str] = []
-    contexts = []
-
-    def open_as(username: str) -> Page:
-        context = browser.new_context()
-        contexts.append(context)
-        page = context.new_page()
-        page.on(
-            "console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else 0
-        )
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "request",
-            lambda request: (
-                None
-                if request.url.startswith((page_server.http, "data:"))
-                else complaints.append(f"a request left the origin: {request.url}")
-            ),
-        )
-        page.goto(page_server.http)
-        page.get_by_test_id("username").fill(username)
-        page.get_by_test_id("password").fill(PASSWORD)
-        page.get_by_test_id("submit").click()
-        expect(page.get_by_test_id("user-name")).to_have_text(username)
-        return page
-
-    yield open_as
-    for context in contexts:
-        context.close()
-    assert complaints == []
+def page(visitor: Visitor) -> Iterator[Page]:
+    """A fresh tab of hers."""
+    page = visitor.open()
+    wait_live(page)
+    yield page
+    page.close()
+    visitor.assert_content()
 
 
-def test_two_pages_chat(open_page: Callable[[str], Page]) -> None:
-    first, second = open_page("anna"), open_page("ben")
-    for page in (first, second):
-        expect(page.get_by_test_id("lobby-panel")).to_have_attribute("data-state", "live")
-    first.get_by_test_id("lobby-input").fill("hello Ben")
-    first.get_by_test_id("lobby-send").click()
-    expect(second.get_by_test_id("lobby-list")).to_contain_text("hello Ben")
-    second.get_by_test_id("lobby-input").fill("hello Anna")
-    second.get_by_test_id("lobby-send").click()
-    expect(first.get_by_test_id("lobby-list")).to_contain_text("hello Anna")
+def test_two_people_talk_and_see_each_other_come_and_go(visit: Visit, dashboard: Server) -> None:
+    anna, ben = visit(dashboard).sign_in("anna"), visit(dashboard).sign_in("ben")
+    expect(anna.locator("#people")).to_contain_text("ben")
+    expect(ben.locator("#people")).to_contain_text("anna")
+    expect(anna.locator("#messages")).to_contain_text("ben came in")
+    say(anna, "hello Ben")
+    expect(ben.locator("#messages")).to_contain_text("hello Ben")
+    say(ben, "hello <b>Anna</b>")
+    expect(anna.locator("#messages")).to_contain_text("hello <b>Anna</b>")
+    # Its writer sees it once, and not as still on its way.
+    expect(ben.locator(".said", has_text="hello <b>Anna</b>")).to_have_count(1)
+    expect(ben.locator(".unsent")).to_have_count(0)
+    ben.close()
+    expect(anna.locator("#messages")).to_contain_text("ben left")
+    expect(anna.locator("#people")).not_to_contain_text("ben")
 
 
-def test_the_chart_moves_and_the_array_is_drawn(open_page: Callable[[str], Page]) -> None:
-    page = open_page("anna")
-    chart = page.get_by_test_id("chart-panel")
-    expect(chart).to_have_attribute("data-state", "live")
-    expect(chart).to_have_attribute("data-points", AT_LEAST_THREE)
-    expect(page.get_by_test_id("chart-value")).to_contain_text("%")
-    expect(page.get_by_test_id("array-panel")).to_have_attribute("data-frames", AT_LEAST_THREE)
-    expect(page.get_by_test_id("array-info")).to_contain_text("float32")
-    colours = page.evaluate(
-        """() => {
-            const canvas = document.querySelector('[data-testid=array-canvas]');
-            const pixels = canvas.getContext('2d')
-                .getImageData(0, 0, canvas.width, canvas.height).data;
-            const seen = new Set();
-            for (let i = 0; i < pixels.length; i += 4)
-                seen.add(pixels.slice(i, i + 4).join());
-            return seen.size;
-        }"""
+def test_a_second_tab_is_signed_in_already_and_is_the_same_person(
+    visitor: Visitor, page: Page
+) -> None:
+    second = visitor.open()
+    expect(page.locator("#people li", has_text="anna")).to_have_count(1)
+    expect(page.locator("#people")).to_contain_text("2 tabs")
+    second.close()
+    expect(page.locator("#people")).not_to_contain_text("2 tabs")
+
+
+def test_the_chart_moves_and_shows_what_came_before_the_page(page: Page) -> None:
+    chart = page.locator("#chart")
+    expect(chart).to_have_attribute("data-points", MANY)
+    before = int(chart.get_attribute("data-points") or 0)
+    page.wait_for_function(
+        "n => document.getElementById('chart').dataset.points > n + 5", arg=before
     )
-    assert colours > 1
+    expect(page.locator("[data-figure=mean]")).to_contain_text("%")
+    assert count_colours(page, "#chart canvas") > 3
 
 
-def test_an_echo_comes_back_with_its_round_trip(open_page: Callable[[str], Page]) -> None:
-    page = open_page("anna")
-    expect(page.get_by_test_id("echo-panel")).to_have_attribute("data-state", "live")
-    page.get_by_test_id("echo-input").fill("is anybody there?")
-    page.get_by_test_id("echo-send").click()
-    expect(page.get_by_test_id("echo-result")).to_contain_text("is anybody there?")
-    expect(page.get_by_test_id("echo-result")).to_contain_text("ms")
+def test_the_chart_shows_any_topic_over_any_time_with_any_quantile(
+    page: Page, dashboard: Server
+) -> None:
+    page.get_by_role("radio", name="Memory").check()
+    expect(page.locator("#chart")).to_have_attribute("aria-label", re.compile("Memory.*1 min"))
+    page.get_by_label("10 s", exact=True).check()
+    expect(page.locator("#chart")).to_have_attribute("aria-label", re.compile("Memory.*10 s"))
+    page.get_by_label("99 %", exact=True).check()
+    expect(page.locator("#quantile-label")).to_have_text("Below this 99 % of the time")
+    expect(page.locator("[data-figure=quantile]")).to_contain_text("%")
+    topic = page.get_by_label("Topic of the chart")
+    topic.select_option("host.cpu.0")
+    expect(page.locator("#chart")).to_have_attribute("aria-label", re.compile("core 0.*now \\d"))
+    topic.select_option(label="Another topic…")
+    page.get_by_label("Its name, after stats").fill("nobody.measures")
+    page.keyboard.press("Enter")
+    expect(page.locator("#chart-empty")).to_contain_text("Nothing has been measured here yet")
+    wait_live(page)
 
 
-def test_signing_out_ends_every_panel(open_page: Callable[[str], Page]) -> None:
-    page = open_page("anna")
-    expect(page.get_by_test_id("lobby-panel")).to_have_attribute("data-state", "live")
-    page.get_by_test_id("sign-out").click()
-    expect(page.get_by_test_id("username")).to_be_visible()
+def test_the_heat_map_moves_and_tells_the_number_under_the_pointer(page: Page) -> None:
+    expect(page.locator("#array")).to_have_attribute("data-frames", MANY)
+    picture = read_pixels(page, "#heatmap")
+    assert count_colours(page, "#heatmap") > 20
+    page.wait_for_function(
+        "([id, before]) => document.querySelector(id).toDataURL() !== before",
+        arg=["#heatmap", picture],
+    )
+    expect(page.locator("#array-shape")).to_have_text("60 × 96")
+    expect(page.locator("#array-rate")).to_have_text(re.compile(r"[1-9]\d*\.\d"))
+    page.locator("#heatmap").hover(position={"x": 60, "y": 60})
+    expect(page.locator("#reading")).to_have_text(re.compile(r"-?[\d.]+ row \d+, column \d+"))
+    page.locator("#heatmap").focus()
+    for _ in range(100):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#reading-spoken")).to_contain_text("column 94")
+
+
+def test_a_slower_pace_counts_what_it_skips(page: Page) -> None:
+    page.get_by_label("2 a second").check()
+    expect(page.locator("#array-skipped")).not_to_have_text("0")
+
+
+def test_an_array_is_made_on_request(page: Page) -> None:
+    page.get_by_label("Picture").select_option("on-request")
+    expect(page.locator("#array-shape")).to_have_text("36 × 64")
+    before = read_pixels(page, "#heatmap")
+    page.get_by_role("button", name="New numbers").click()
+    page.wait_for_function(
+        "([id, before]) => document.querySelector(id).toDataURL() !== before",
+        arg=["#heatmap", before],
+    )
+
+
+def test_the_connection_panel_counts_and_a_broken_connection_comes_back(page: Page) -> None:
+    expect(page.locator("#trip-median")).to_contain_text("ms")
+    expect(page.locator("#trips [data-some]").first).to_be_attached()
+    row = page.locator("#streams tr", has_text="lobby:main")
+    expect(row).to_contain_text("lobby:main, Live")
+    page.get_by_role("button", name="Break the connection").click()
+    expect(page.locator("#overall")).to_have_text(re.compile("Reconnecting|Connecting"))
+    say(page, "said without a connection")
+    expect(page.locator(".unsent")).to_contain_text("On its way")
+    wait_live(page)
+    expect(page.locator("#strip")).to_contain_text(re.compile(r"Back after .* Caught up on \d+"))
+    expect(page.locator(".said", has_text="said without a connection")).to_have_count(1)
+    expect(page.locator(".unsent")).to_have_count(0)
+    expect(page.locator("#connection-reconnects")).to_have_text("once")
+
+
+def test_without_a_network_the_page_says_so_and_goes_on_afterwards(
+    visit: Visit, dashboard: Server
+) -> None:
+    anna = visit(dashboard)
+    anna.expected = ("ERR_INTERNET_DISCONNECTED",)
+    page = anna.sign_in("anna")
+    page.get_by_role("button", name="Break the connection").click()
+    anna.context.set_offline(True)
+    expect(page.locator("#overall")).to_have_text("Offline")
+    expect(page.locator("#strip")).to_contain_text("You are offline")
+    anna.context.set_offline(False)
+    wait_live(page)
+
+
+def test_signing_out_ends_the_sign_in_for_every_tab(visit: Visit, dashboard: Server) -> None:
+    anna = visit(dashboard)
+    first, second = anna.sign_in("anna"), anna.open()
+    wait_live(second)
+    first.get_by_role("button", name="Sign out").click()
+    expect(first.get_by_label("User name")).to_be_focused()
+    expect(first.locator("#signin-notice")).to_be_hidden()
+    expect(second.locator("#signin-notice")).to_contain_text("you signed out elsewhere")
+    first.reload()
+    expect(first.get_by_label("User name")).to_be_visible()
+
+
+def test_a_wrong_password_is_said_plainly(visit: Visit, dashboard: Server) -> None:
+    stranger = visit(dashboard)
+    stranger.expected = ("401",)
+    page = stranger.open()
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_have_text("Please enter your user name.")
+    page.get_by_label("User name").fill("anna")
+    page.get_by_label("Password").fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("That user name and password do not match.")
+    expect(page.get_by_label("Password")).to_be_focused()
+
+
+def count_colours(page: Page, canvas: str) -> int:
+    """How many different colours there are on a canvas."""
+    colours: int = page.evaluate(
+        """selector => {
+            const canvas = document.querySelector(selector);
+            const { data } = canvas.getContext("2d")
+                .getImageData(0, 0, canvas.width, canvas.height);
+            return new Set(new Uint32Array(data.buffer)).size;
+        }""",
+        canvas,
+    )
+    return colours
+
+
+def read_pixels(page: Page, canvas: str) -> str:
+    """What is on a canvas, as a text to compare."""
+    text: str = page.evaluate("selector => document.querySelector(selector).toDataURL()", canvas)
+    return text

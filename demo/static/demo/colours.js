@@ -11,12 +11,13 @@ const FIT = [
   [-5.435455855934631, 4.645852612178535, 26.3124352495832],
 ];
 
-/** 256 colours as bytes: red, green, blue, opacity. */
-export const VIRIDIS = new Uint8ClampedArray(256 * 4);
+/** 256 colours, each as the four bytes of a pixel: red, green, blue, opacity. */
+export const VIRIDIS = new Uint32Array(256);
+
+const bytes = new Uint8ClampedArray(VIRIDIS.buffer);
 for (let i = 0; i < 256; i++) {
   for (let channel = 0; channel < 3; channel++) {
-    const colour = FIT.reduceRight((sum, row) => sum * (i / 255) + row[channel], 0);
-    VIRIDIS[4 * i + channel] = colour * 255;
+    bytes[4 * i + channel] = 255 * FIT.reduceRight((sum, row) => sum * (i / 255) + row[channel], 0);
   }
-  VIRIDIS[4 * i + 3] = 255;
+  bytes[4 * i + 3] = 255;
 }
