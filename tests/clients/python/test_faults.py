@@ -165,6 +165,7 @@ async def test_connections_that_are_cut_under_publications_lose_and_repeat_nothi
         address = address.replace(client_server.ws, proxy.ws)
         async with hearing(address, token=client_token, config=config()) as (stream, heard):
             for start in range(0, 300, 100):
+                await heard.wait(lambda _: stream.state is State.LIVE and proxy.open == 1)
                 batch = [asyncio.create_task(stream.publish(n)) for n in range(start, start + 100)]
                 await asyncio.sleep(0.003)
                 proxy.cut()

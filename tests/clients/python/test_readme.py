@@ -24,7 +24,7 @@ EXPECTED = [
 
 def run(command: list[str], server: Server, token: str, folder: Path) -> str:
     done = subprocess.run(
-        command,
+        ["timeout", "30", *command],  # which ends the whole group
         cwd=folder,
         env={
             **os.environ,
@@ -34,7 +34,6 @@ def run(command: list[str], server: Server, token: str, folder: Path) -> str:
         },
         capture_output=True,
         text=True,
-        timeout=30,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

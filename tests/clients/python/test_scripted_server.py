@@ -260,6 +260,32 @@ async def test_an_unavailable_publication_is_repeated_under_its_id(config: Confi
     assert len({message["id"] for message in seen}) == 1
 
 
+async def test_a_publication_without_an_answer_is_repeated_under_its_id(
+    config: Configure,
+) -> None:
+    seen: list[dict[str, Any]] = []
+
+    async def swallow_one(peer: Peer) -> None:
+        await peer.greet()
+        seen.append(await peer.receive())
+        seen.append(await peer.receive())
+        for _ in range(2):  # the first one's answer was only late
+            await peer.send(
+                type="ack",
+                ref=seen[1]["ref"],
+                topic="t",
+                offset=1,
+                epoch="e",
+                duplicate=True,
+            )
+        await peer.stay()
+
+    quick = config(repeat_after=0.1)
+    async with running(Script(swallow_one)) as url, connect(url, config=quick) as stream:
+        assert (await stream.publish("once")).offset == 1
+    assert seen[0] == seen[1]
+
+
 async def test_an_anonymous_unavailable_publication_has_an_unknown_outcome(
     config: Configure,
 ) -> None:

@@ -1,0 +1,7 @@
+"""`python -m realtime_client`."""
+
+import sys
+
+from realtime_client.cli import main
+
+sys.exit(main())
