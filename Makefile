@@ -28,7 +28,7 @@ check: .venv/dev.done clients/js/node_modules/.done
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(NPM) run --silent check
 
-# Compare with other servers in one run, about seven minutes: docs/performance.md says how.
+# Compare with other servers in one run, about nine minutes: docs/performance.md says how.
 bench: .venv/bench.done
 	@$(BIN)/python -m benchmarks
 

@@ -7,10 +7,11 @@ import pytest
 
 from realtime import held_topics, reading
 from realtime.core.errors import Unavailable
-from realtime.core.positions import MAX_HELD
+from realtime.core.positions import MAX_HELD, Position
 from realtime.core.windows import parse_window
 from realtime.held_topics import HISTORY_LOST, HISTORY_TRIMMED, MAX_EARLY
 from realtime.statistics import open_view
+from realtime.subscriptions import find_start
 from tests.topics import TOPIC, Stage, build_body, settle, wait_until
 
 pytestmark = pytest.mark.usefixtures("no_joining")
@@ -131,6 +132,48 @@ class TestOrder:
         await settle()
         assert listener.heard == [1, 2, (HISTORY_TRIMMED, 11), 11, 12, 13]
         assert stage.held.first == 11
+
+    async def test_nothing_from_before_a_skip_is_given_from_memory(self) -> None:
+        """What is in memory would end before the position."""
+        stage = Stage()
+        listener = await stage.listen()
+        await stage.publish(5)
+        await stage.append(3)  # lost
+        stage.history.expire(TOPIC)
+        stage.held.catch_up()
+        await wait_until(lambda: listener.heard[5:] == [(HISTORY_TRIMMED, 9)])
+        recover = Position(stage.held.position.epoch, 5)
+        start = await find_start(stage.held, recover=recover)
+        assert (start.recovered, start.next) == (False, 9)
+
+    async def test_a_top_far_ahead_is_read_in_one_go_though_no_page_holds_all_of_it(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(held_topics, "READ_LIMIT", 3)
+        stage = Stage()
+        listener = await stage.listen()
+        await stage.append(20)  # lost, and nothing follows
+        stage.held.catch_up()
+        await wait_until(lambda: stage.held._filling is None)
+        assert listener.heard == list(range(1, 21))
+
+    async def test_a_topic_that_is_joined_again_knows_nothing_of_what_was_retained_before(
+        self,
+    ) -> None:
+        stage = Stage(history_size=5, leave_delay=0)
+        await stage.held.hold()
+        await stage.publish(50)
+        assert stage.held.first == 46
+        stage.layer.gate.clear()
+        stage.held.release()
+        await settle(0.01)  # leaving
+        stage.history.forget()
+        stage.top = 0
+        newcomer = asyncio.create_task(stage.held.hold())
+        stage.layer.gate.set()
+        await newcomer
+        await stage.publish(3)
+        assert stage.held.first == 1
 
     async def test_a_lost_epoch_is_told_and_what_is_retained_of_the_new_one_follows_at_once(
         self,

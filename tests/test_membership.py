@@ -2,11 +2,22 @@
 
 import asyncio
 import random
+from typing import Any
 
 import pytest
 
+from realtime.conf import build_settings
 from realtime.core.errors import Unavailable
-from tests.topics import TOPIC, Stage, settle, wait_until
+from realtime.hub import Hub
+from tests.topics import (
+    TOPIC,
+    FakeLayer,
+    Stage,
+    WatchedHistory,
+    build_namespace,
+    settle,
+    wait_until,
+)
 
 GROUP = TOPIC.group
 
@@ -67,6 +78,51 @@ class TestMembership:
         stage.layer.gate.set()
         await wait_until(lambda: stage.left)
         assert stage.layer.calls == [("join", GROUP), ("leave", GROUP)]
+
+    async def test_one_who_gives_up_while_the_group_is_left_does_not_have_it_left_twice(
+        self,
+    ) -> None:
+        errors: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, error: errors.append(error))
+        stage = Stage(leave_delay=0)
+        await stage.held.hold()
+        stage.layer.gate.clear()
+        stage.held.release()
+        await settle(0.005)
+        newcomer = asyncio.create_task(stage.held.hold())
+        await settle(0.005)
+        newcomer.cancel()
+        await settle(0.005)
+        stage.layer.gate.set()
+        await wait_until(lambda: stage.left)
+        assert errors == []
+        assert stage.layer.calls == [("join", GROUP), ("leave", GROUP)]
+
+    async def test_a_topic_that_was_forgotten_never_leaves_the_group_of_its_successor(
+        self,
+    ) -> None:
+        layer = FakeLayer()
+        hub = Hub(
+            settings=build_settings({"GROUP_LEAVE_DELAY": 0.02}),
+            layer=layer,  # type: ignore[arg-type]
+            history=WatchedHistory(),
+            on_control=lambda _: None,
+        )
+        held = await hub.hold(TOPIC, build_namespace())
+        layer.gate.clear()
+        held.release()
+        await wait_until(lambda: layer.calls[-1] == ("leave", GROUP))
+        newcomer = asyncio.create_task(hub.hold(TOPIC, build_namespace()))
+        await settle(0.005)
+        newcomer.cancel()
+        await settle(0.005)
+        layer.gate.set()
+        await settle(0.005)
+        successor = await hub.hold(TOPIC, build_namespace())
+        assert successor is not held
+        await settle(0.05)
+        assert successor.is_ready
+        assert layer.calls[2:] == [("join", GROUP)]
 
     async def test_a_failed_join_is_told_to_every_holder_and_tried_again_by_the_next(
         self,

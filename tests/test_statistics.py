@@ -16,7 +16,7 @@ from realtime.core.samples import pack_samples
 from realtime.core.topics import parse_topic
 from realtime.core.windows import FIELDS, MAX_WINDOWS, parse_window
 from realtime.held_topics import HeldTopic
-from realtime.history import Item
+from realtime.history import Batch, Item
 from realtime.history.memory import MemoryHistory
 from realtime.hub import Hub
 from realtime.layer import Layer
@@ -28,7 +28,8 @@ from realtime.statistics import (
     close_view,
     open_view,
 )
-from realtime.subscriptions import Start, find_start
+from realtime.subscriptions import Start, State, find_start
+from tests.topics import Stage, settle
 
 pytestmark = pytest.mark.usefixtures("no_joining")
 
@@ -218,3 +219,21 @@ async def test_a_topic_that_was_left_and_taken_again_has_a_whole_view(
     await process.publish([2.0])
     await again
     assert read(await open_view(held, ALL))["sum"] == 3.0
+
+
+async def test_one_who_goes_away_while_the_view_is_filled_does_not_end_it_for_others() -> None:
+    stage = Stage(kind="stats")
+    samples = pack_samples(np.array([1.0, 2.0]), np.array([0.0, 1.0]))
+    body = encode_entry(Entry(SAMPLES, None, 0, samples))
+    await stage.history.store([Batch(stage.held.topic, stage.namespace, [Item(body)])])
+    await stage.held.hold()
+    stage.history.gate.clear()
+    one, other = (asyncio.create_task(open_view(stage.held, ALL)) for _ in range(2))
+    await settle(0.005)
+    one.cancel()
+    await settle(0.005)
+    stage.history.gate.set()
+    view = await asyncio.wait_for(other, 1)
+    assert (view.state, read(view)["sum"]) == (State.LIVE, 3.0)
+    assert stage.held.statistics is view
+    assert view in stage.held.followers

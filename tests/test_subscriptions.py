@@ -1,75 +1,18 @@
 """A session's subscription: catching up, live, conflated; nothing lost, nothing twice."""
 
 import asyncio
-import json
 import random
 from typing import Any
 
 import pytest
 
 from realtime.core import recent
-from realtime.core.close_codes import CloseCode
 from realtime.core.errors import IllegalTransition, Unavailable
 from realtime.core.positions import Position
-from realtime.outbox import Outbox
 from realtime.subscriptions import Start, State, Subscription, find_start
-from tests.topics import Stage, build_body, settle, wait_until
+from tests.topics import TOPIC, Session, Stage, build_body, settle, subscribe, wait_until
 
 pytestmark = pytest.mark.usefixtures("no_joining")
-
-
-class Session:
-    """An outbox and what came out of it, as the client reads it."""
-
-    def __init__(self, *, limit: int = 1_000_000) -> None:
-        self.messages: list[dict[str, Any]] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.slow = 0
-        self.most_waiting = 0
-        self.outbox = Outbox(
-            self.send,
-            limit=limit,
-            stall_timeout=None,
-            on_slow=self.note_slow,
-            on_abort=lambda: None,
-        )
-
-    async def send(self, event: Any) -> None:
-        await self.gate.wait()
-        self.most_waiting = max(self.most_waiting, self.outbox._waiting)
-        if event["type"] == "websocket.send":
-            self.messages.append(json.loads(event["text"]))
-
-    def note_slow(self) -> None:
-        self.slow += 1
-        self.outbox.abort(CloseCode.SLOW_CONSUMER)
-
-    @property
-    def offsets(self) -> list[int]:
-        return [m["offset"] for m in self.messages if m["type"] == "publication"]
-
-    def check_delivery(self, *, after: int) -> int:
-        """Hold what came against section 8; returns the offset that all is told about."""
-        for message in self.messages:
-            if message["type"] == "gap":
-                assert message["after"] == after
-                after = message["next"] - 1
-            else:
-                assert message["offset"] == after + message.get("skipped", 0) + 1
-                after = message["offset"]
-                assert message["data"] == after
-        return after
-
-
-async def subscribe(
-    stage: Stage, session: Session, start: Start | None = None, **options: Any
-) -> Subscription:
-    await stage.held.hold()
-    start = start or await find_start(stage.held)
-    subscription = Subscription(stage.held, outbox=session.outbox, start=start, **options)
-    await subscription.follow()
-    return subscription
 
 
 class TestStart:
@@ -155,6 +98,18 @@ class TestStart:
         start = await find_start(stage.held, recover=Position(epoch, 9))
         assert start.gap is not None
         assert (start.recovered, start.gap.next, start.gap.reason) == (False, 11, "history_trimmed")
+
+    async def test_recovery_in_an_epoch_that_the_process_has_not_heard_of_is_whole(self) -> None:
+        """The position is of another process, which was quicker."""
+        stage = Stage()
+        await stage.listen()
+        await stage.publish(5)
+        stage.history.forget()
+        stage.top = 0
+        epoch = (await stage.append(3)).epoch
+        assert stage.held.position.epoch != epoch
+        start = await find_start(stage.held, recover=Position(epoch, 2))
+        assert (start.recovered, start.cursor.epoch) == (True, epoch)
 
 
 class TestDelivery:
@@ -315,6 +270,68 @@ class TestDelivery:
         stage.history.is_down = True
         with pytest.raises(Unavailable):
             await subscribe(stage, session, start)
+
+    async def test_without_a_history_it_is_live_whatever_came_before_its_first_step(self) -> None:
+        stage, session = Stage(history_size=0), Session()
+        await stage.held.hold()
+        following = asyncio.create_task(subscribe(stage, session, Start(0, stage.held.position)))
+        stage.held.accept(epoch=None, offset=0, first=0, bodies=[build_body(1)])
+        subscription = await asyncio.wait_for(following, 1)
+        assert subscription.state is State.LIVE
+        stage.held.accept(epoch=None, offset=0, first=0, bodies=[build_body(2)])
+        await session.outbox.drained()
+        assert [message["data"] for message in session.messages] == [2]
+
+    async def test_one_who_is_ahead_of_the_process_gets_nothing_twice_when_that_skips(
+        self,
+    ) -> None:
+        stage, session = Stage(history_size=5), Session()
+        await stage.append(3)
+        await stage.held.hold()
+        await stage.append(9)  # to 12, not heard; 8 is the first that is retained
+        start = await find_start(stage.held, recover=Position(stage.held.position.epoch, 9))
+        assert start.recovered is True
+        await subscribe(stage, session, start)
+        await wait_until(lambda: stage.held.position.offset == 12)
+        await session.outbox.drained()
+        assert session.offsets == [10, 11, 12]
+        assert session.check_delivery(after=9) == 12
+
+    async def test_one_who_is_ahead_of_the_process_is_told_that_the_history_went_back(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stage, session = Stage(), Session()
+        await stage.append(5)
+        await stage.held.hold()
+        epoch = stage.held.position.epoch
+        await stage.append(4)  # to 9, not heard
+        with monkeypatch.context() as patch:
+            patch.setattr(stage.held, "catch_up", lambda **_: None)  # it takes its time
+            start = await find_start(stage.held, recover=Position(epoch, 3))
+            following = asyncio.create_task(subscribe(stage, session, start))
+            await wait_until(lambda: session.offsets == [4, 5, 6, 7, 8, 9])
+            stage.history.set_back(TOPIC, top=7)
+            stage.top = 7
+            await stage.append(3)  # others in place of 8 and 9, and 10
+        stage.held.catch_up()
+        await asyncio.wait_for(following, 2)
+        await session.outbox.drained()
+        (gap,) = [m for m in session.messages if m["type"] == "gap"]
+        assert (gap["reason"], gap["after"], gap["next"]) == ("history_lost", 9, 1)
+        assert gap["epoch"] != epoch
+
+    async def test_a_skip_over_a_history_that_retains_nothing_hangs_nobody(self) -> None:
+        stage, session = Stage(), Session()
+        listener = await stage.listen()
+        await stage.publish(5)
+        await stage.append(3)
+        stage.history.expire(TOPIC)
+        stage.held.catch_up()
+        await wait_until(lambda: listener.heard[5:])
+        start = Start(8, Position(stage.held.position.epoch, 5))
+        await asyncio.wait_for(subscribe(stage, session, start), 1)
+        await session.outbox.drained()
+        assert session.check_delivery(after=5) == 8
 
     async def test_an_ended_one_gets_nothing_more(self) -> None:
         stage, session = Stage(), Session()

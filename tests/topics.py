@@ -1,6 +1,7 @@
-"""One topic without a server: a layer and a history that a test can hold up, and a follower."""
+"""One topic without a server: a layer and a history that a test can hold up, and followers."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import msgspec
 
 from realtime.conf import Namespace, build_settings
+from realtime.core.close_codes import CloseCode
 from realtime.core.entries import Entry, encode_entry
 from realtime.core.errors import Unavailable
 from realtime.core.positions import MARK_BYTES
@@ -17,6 +19,8 @@ from realtime.encoding import Burst, LivePublication
 from realtime.held_topics import HeldTopic
 from realtime.history import Accepted, Batch, Item, Page, Top
 from realtime.history.memory import MemoryHistory
+from realtime.outbox import Outbox
+from realtime.subscriptions import Start, Subscription, find_start
 
 TOPIC = Topic("broadcast", "a")
 
@@ -76,6 +80,7 @@ class WatchedHistory(MemoryHistory):
         self.gate = asyncio.Event()
         self.gate.set()
         self.is_down = False
+        self._late: dict[int, asyncio.Event] = {}
         self._marks: dict[tuple[str, int], bytes] = {}
         self._batches = 0
 
@@ -110,7 +115,16 @@ class WatchedHistory(MemoryHistory):
             for offset in range(page.start, page.end + 1)
         ]
         mark = self._mark(page.epoch, page.top)
-        return replace(page, links=links, mark=mark)
+        page = replace(page, links=links, mark=mark)
+        if (reply := self._late.pop(after, None)) is not None:
+            await reply.wait()
+        return page
+
+    def delay_reply(self, *, after: int) -> asyncio.Event:
+        """The next read after this offset is answered once the event is set, with what the
+        history held when it was read."""
+        self._late[after] = asyncio.Event()
+        return self._late[after]
 
     async def read_tops(self, topics: Sequence[Topic]) -> list[Top]:
         self.tops += 1
@@ -130,6 +144,13 @@ class WatchedHistory(MemoryHistory):
         while log.top > top:
             log.bodies.pop()
             log.top -= 1
+
+    def expire(self, topic: Topic) -> None:
+        """Retain nothing of a topic, as after its time or where Redis needed the room."""
+        log = self._logs[topic]
+        self._bytes -= log.bytes
+        log.bodies.clear()
+        log.bytes = 0
 
     def forget(self) -> None:
         """Lose everything: each topic begins a new epoch."""
@@ -214,6 +235,61 @@ class Stage:
 
     async def publish(self, count: int = 1) -> None:
         self.tell(await self.append(count))
+
+
+class Session:
+    """An outbox and what came out of it, as the client reads it."""
+
+    def __init__(self, *, limit: int = 1_000_000) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.slow = 0
+        self.most_waiting = 0
+        self.outbox = Outbox(
+            self.send,
+            limit=limit,
+            stall_timeout=None,
+            on_slow=self.note_slow,
+            on_abort=lambda: None,
+        )
+
+    async def send(self, event: Any) -> None:
+        await self.gate.wait()
+        self.most_waiting = max(self.most_waiting, self.outbox._waiting)
+        if event["type"] == "websocket.send":
+            self.messages.append(json.loads(event["text"]))
+
+    def note_slow(self) -> None:
+        self.slow += 1
+        self.outbox.abort(CloseCode.SLOW_CONSUMER)
+
+    @property
+    def offsets(self) -> list[int]:
+        return [m["offset"] for m in self.messages if m["type"] == "publication"]
+
+    def check_delivery(self, *, after: int) -> int:
+        """Hold what came against section 8; returns the offset that all is told about."""
+        for message in self.messages:
+            if message["type"] == "gap":
+                assert message["after"] == after
+                after = message["next"] - 1
+            else:
+                assert message["offset"] == after + message.get("skipped", 0) + 1
+                after = message["offset"]
+                assert message["data"] == after
+        return after
+
+
+async def subscribe(
+    stage: Stage, session: Session, start: Start | None = None, **options: Any
+) -> Subscription:
+    """Follow the stage's topic, from now if no start is given; returns when it is live."""
+    await stage.held.hold()
+    start = start or await find_start(stage.held)
+    subscription = Subscription(stage.held, outbox=session.outbox, start=start, **options)
+    await subscription.follow()
+    return subscription
 
 
 async def settle(seconds: float = 0.03) -> None:

@@ -4,8 +4,8 @@
 -- ARGV  1 epoch to begin with   2 after   3 limit   4 bytes
 --       5 seconds that a topic which is new stays known
 -- Returns {epoch, first, top, mark, start, body, link…}.
-if redis.call('HEXISTS', KEYS[1], 'epoch') == 0 then -- a Redis that is full can be read still
-  redis.call('HSET', KEYS[1], 'epoch', ARGV[1])
+-- A write, so that a primary that was demoted refuses, whose top would lag behind.
+if redis.call('HSETNX', KEYS[1], 'epoch', ARGV[1]) == 1 then
   redis.call('EXPIRE', KEYS[1], ARGV[5])
 end
 local state = redis.call('HMGET', KEYS[1], 'epoch', 'top', 'first', 'mark')

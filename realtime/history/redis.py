@@ -94,7 +94,9 @@ class RedisHistory(History):
                 await self._drop_connection()
                 raise
             if any(isinstance(reply, ReadOnlyError) for reply in replies):
-                await self._drop_connection()  # no longer the primary; the address may name another
+                # No longer the primary; the address may name another by now.
+                await self._drop_connection()
+                await self._client.connection_pool.disconnect(inuse_connections=False)
         return [_read_append(reply) for reply in replies]
 
     async def read(self, topic: Topic, *, after: int, limit: int) -> Page:

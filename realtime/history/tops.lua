@@ -5,9 +5,8 @@
 -- Returns {epoch, top, mark, …}.
 local reply = {}
 for _, meta in ipairs(KEYS) do
-  if redis.call('HEXISTS', meta, 'epoch') == 0 then
-    redis.call('HSET', meta, 'epoch', ARGV[1])
-  end
+  -- A write, so that a primary that was demoted refuses, whose tops would lag behind.
+  redis.call('HSETNX', meta, 'epoch', ARGV[1])
   if redis.call('TTL', meta) < ARGV[2] / 2 then
     redis.call('EXPIRE', meta, ARGV[2])
   end

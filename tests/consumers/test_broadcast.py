@@ -327,3 +327,23 @@ async def test_without_history_nothing_is_recovered_and_no_gap_is_told(
             await client.receive_nothing(0.1)
             await publish(publisher, "after")
             assert (await client.receive())["data"] == "after"
+
+
+async def test_without_history_whoever_comes_in_a_flood_hears_what_is_published_from_then_on(
+    special: Server, people: dict[str, str], join: Join, name: str
+) -> None:
+    path = f"{FLEETING}/{name}/"
+
+    async def flood(publisher: Session) -> None:
+        while True:
+            await publisher.send({"type": "publish", "data": 1})
+            await asyncio.sleep(0.003)
+
+    async with join(special, f"{path}?subscribe=0", people["anna"]) as publisher:
+        flooding = asyncio.create_task(flood(publisher))
+        try:
+            for _ in range(30):
+                async with join(special, path, people["boris"]) as client:
+                    assert (await client.receive(1.0))["type"] == "publication"
+        finally:
+            flooding.cancel()

@@ -4,8 +4,10 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from realtime.core.positions import MARK_BYTES, Position, link_batch
 from realtime.core.topics import Topic
 from realtime.history import Accepted, Top
 from realtime.history.redis import LONGEST_CARRIED, RedisHistory, find_group_prefix
+from tests.breaking_proxy import breaking_proxy
 from tests.history.conftest import Writer
 from tests.servers import RedisServer
 
@@ -267,6 +270,17 @@ class TestRewind:
         assert (list(result.offsets), page.first, list(page.bodies)) == ([1], 1, [b"d"])
 
 
+@pytest.fixture
+def spare_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """Another Redis, empty."""
+    folder = tmp_path / "spare"
+    folder.mkdir()
+    redis = RedisServer(folder)
+    redis.start()
+    yield redis
+    redis.kill()
+
+
 class TestOutage:
     """Redis stops, dies and comes back."""
 
@@ -328,3 +342,32 @@ class TestOutage:
         after = await log.append(b"c")
         assert (list(after.offsets), after.epoch != before.epoch) == ([1], True)
         await history.close()
+
+    async def test_a_primary_that_became_a_replica_is_let_go_of_for_whom_the_address_names_now(
+        self, redis: RedisServer, spare_redis: RedisServer, use_redis: UseRedis, topic: Topic
+    ) -> None:
+        """The connections lead to the old primary still, which takes nothing any more."""
+        async with breaking_proxy(redis.port) as proxy:
+            address = SimpleNamespace(url=f"redis://127.0.0.1:{proxy.port}/0")
+            history = RedisHistory(use_redis(address))
+            log = Writer(history, topic)
+            before = await log.append(b"a")
+            assert (await log.read()).top == 1
+            with (
+                redis_client.Redis(port=redis.port) as old,
+                redis_client.Redis(port=spare_redis.port) as new,
+            ):
+                old.config_set("repl-diskless-sync-delay", 0)
+                new.replicaof("127.0.0.1", redis.port)
+                async with asyncio.timeout(5):
+                    while not new.exists(f"rt:{{{topic}}}:log"):
+                        await asyncio.sleep(0.02)
+                new.replicaof("NO", "ONE")
+                old.replicaof("127.0.0.1", 1)  # it hears of nothing more, nor does it take any
+            proxy.target = spare_redis.port
+            (result,) = await history.append([log.batch(b"b")])
+            assert isinstance(result, Unavailable)
+            after = await log.append(b"c")
+            assert (after.epoch, list(after.offsets)) == (before.epoch, [2])
+            assert list((await log.read()).bodies) == [b"a", b"c"]
+            await history.close()
