@@ -16,7 +16,7 @@ run: .venv/run.done
 test: .venv/dev.done browser clients/js/node_modules/.done
 	$(BIN)/pytest -n 2 --dist loadfile
 
-# Floods, stuck clients, chance and churn, about seven minutes; `SOAK_SCALE=0.1 make soak` is a look.
+# Floods, stuck clients, chance and churn, about eight minutes; `SOAK_SCALE=0.1 make soak` is a look.
 soak: .venv/dev.done
 	$(BIN)/pytest -s tests/soak
 

@@ -159,10 +159,10 @@ async def test_publishing_with_curl(readme_server: Server) -> None:
 
 
 def test_namespaces_of_a_project() -> None:
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"NAMESPACES": {}}
     exec(find_block("python", 'REALTIME["NAMESPACES"]'), {"REALTIME": options})
     settings = build_settings(options)
-    assert {"ticks", "news", "broadcast"} <= set(settings.namespaces)
+    assert {"ticks", "news", "rooms", "broadcast"} <= set(settings.namespaces)
 
 
 def test_deployment(make_project: Callable[..., Project], launch: Callable[..., Server]) -> None:
