@@ -19,15 +19,13 @@ from twisted.internet.interfaces import IPullProducer
 from zope.interface import implementer
 
 from realtime.core.close_codes import CloseCode
-from realtime.core.framing import FRAGMENT
 from realtime.outbox import ABORT_DELAY, Frames, Wire
 
 # How much the transport is given at a time, in bytes.
 PIECE = 128 * 1024
-# How much the kernel may hold that it has not sent yet, in bytes; it would take megabytes. While
-# a long payload is being written it may hold one fragment, so that one call is enough for that.
+# How much the kernel may hold that it has not sent yet, in bytes; it would take megabytes. What
+# a slow reader takes shows here only in steps of about this size, so it bounds how slow one may be.
 UNSENT = 128 * 1024
-UNSENT_LONG = FRAGMENT
 _MORE = getattr(socket, "MSG_MORE", 0)  # Linux
 _NOT_SENT = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # Linux, macOS
 # How many bytes of control frames may wait for a frame to end.
@@ -65,7 +63,7 @@ class SocketOutbox:
         is_plain = isinstance(transport, tcp.Connection) and not transport.TLS
         self.socket = transport.socket if is_plain else None
         # What is not sent yet stays here, where pings can go before it and it can be counted.
-        self._limit_unsent(UNSENT)
+        self._limit_unsent()
         self._queue = _NO_FRAMES
         self._waiting = 0  # the bytes in the queue, behind the item being written
         self._item = _NO_WIRES  # what is left of that item
@@ -221,23 +219,18 @@ class SocketOutbox:
     def _begin(self, wire: Wire) -> None:
         if isinstance(wire, tuple):
             self._piece, self._payload = memoryview(wire[0]), wire[1]
-            if self.socket is not None and self._unsent != UNSENT_LONG:
-                self._limit_unsent(UNSENT_LONG)
         else:
             self._piece = memoryview(wire)
 
-    def _limit_unsent(self, size: int) -> None:
-        self._unsent = size
+    def _limit_unsent(self) -> None:
         sock = self._transport.socket
         if _NOT_SENT is not None and sock.family != socket.AF_UNIX:
             # macOS refuses it once the peer is gone, which the next write or read will tell.
             with suppress(OSError):
-                sock.setsockopt(socket.IPPROTO_TCP, _NOT_SENT, size)
+                sock.setsockopt(socket.IPPROTO_TCP, _NOT_SENT, UNSENT)
 
     def _stop_writing(self) -> None:
         self.is_writing = False
-        if self._unsent != UNSENT and not self._is_closed:
-            self._limit_unsent(UNSENT)
         self._queue, self._item, self._piece = _NO_FRAMES, _NO_WIRES, _NO_BYTES
         self._transport.unregisterProducer()
         self._release_drained()
