@@ -9,6 +9,7 @@ import { ConnectionEnded, RetriesExhausted } from "./errors.js";
 import { Heartbeat } from "./heartbeat.js";
 import { LONGEST_WAIT, judgeClose, judgeHandshake, pickDelay, unshiftCode } from "./retries.js";
 
+const OPEN = 1; // the readyState of a socket
 const NORMAL = 1000;
 const ABNORMAL = 1006;
 const SUBPROTOCOL = "realtime.v1";
@@ -62,9 +63,17 @@ export class Link {
     this.#open();
   }
 
-  /** @param {string | Uint8Array} frame */
+  /**
+   * Write, unless the socket is closing already: it would discard the frame. To come back is left
+   * to its close event, which may be late but says why, and at the latest to the heartbeat.
+   *
+   * @param {string | Uint8Array} frame
+   * @returns {boolean} whether it was written
+   */
   send(frame) {
-    this.#socket?.send(frame);
+    if (this.#socket?.readyState !== OPEN) return false;
+    this.#socket.send(frame);
+    return true;
   }
 
   /**

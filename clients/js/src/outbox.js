@@ -16,18 +16,18 @@ const UPLOAD_CHUNK = 2 ** 20; // bytes; on a slow line longer ones would be too 
  *   the messages to send; throws where the limits forbid them
  *
  * @typedef {object} Connection
- * @property {(frame: string | Uint8Array) => void} send
+ * @property {(frame: string | Uint8Array) => boolean} send whether it was written; after a false, never again
  * @property {Limits} limits
  * @property {string | null} user null = anonymous: sends no `id` of our making
  * @property {boolean} deduplicates a publish may be repeated under its `id`
  *
  * @typedef {object} Pending
- * @property {"publish" | "read" | "once"} kind a `once` is not asked again on a new connection
+ * @property {"publish" | "read" | "once"} kind a `once` belongs to one connection, and ends with it
  * @property {Encode} encode
  * @property {number} bytes about how many
  * @property {string | undefined} id
  * @property {boolean} hasOwnId given by the caller: then it is sent whoever the user is
- * @property {boolean} sent
+ * @property {boolean} sent whole, on some connection
  * @property {number} repeats
  * @property {ReturnType<typeof setTimeout>} [expiry]
  * @property {ReturnType<typeof setTimeout>} [repeat]
@@ -43,6 +43,7 @@ export class Outbox {
   #lastRef = 0;
   /** @type {Connection | null} */
   #connection = null;
+  #writes = false; // whether it takes what is sent: it stops a little before its loss is heard of
 
   /** @param {{maxQueued: number, replyTimeout: number, backoff: Backoff, random: () => number}} options */
   constructor(options) {
@@ -60,7 +61,8 @@ export class Outbox {
   async ask(kind, encode, { bytes = 0, id } = {}) {
     const { maxQueued, replyTimeout } = this.#options;
     const waiting = this.#pending.size;
-    if (!this.#connection && (waiting >= maxQueued || (waiting && this.#bytes + bytes > MOST_BYTES))) {
+    const waits = !this.#writes && kind !== "once";
+    if (waits && (waiting >= maxQueued || (waiting && this.#bytes + bytes > MOST_BYTES))) {
       throw new QueueFull(`${waiting} messages wait for the connection already`);
     }
     const ref = ++this.#lastRef;
@@ -78,6 +80,7 @@ export class Outbox {
   /** There is a connection: send what waits, and what had no answer on the last one. @param {Connection} connection */
   open(connection) {
     this.#connection = connection;
+    this.#writes = true;
     for (const ref of this.#pending.keys()) this.#transmit(ref);
   }
 
@@ -85,12 +88,12 @@ export class Outbox {
   lose() {
     const repeatable = this.#connection?.deduplicates;
     this.#connection = null;
-    for (const [ref, pending] of this.#pending) {
-      clearTimeout(pending.repeat);
-      if (!pending.sent) continue;
-      const why = "the connection was lost before the answer";
-      if (pending.kind === "once") this.#reject(ref, new ConnectionLost(why));
-      else if (pending.kind === "publish" && repeatable === false) this.#reject(ref, new UnknownOutcome(pending.id, why));
+    this.#writes = false;
+    const why = "the connection was lost before the answer";
+    for (const [ref, { kind, sent, id, repeat }] of this.#pending) {
+      clearTimeout(repeat);
+      if (kind === "once") this.#reject(ref, new ConnectionLost(why));
+      else if (kind === "publish" && sent && repeatable === false) this.#reject(ref, new UnknownOutcome(id, why));
     }
   }
 
@@ -136,6 +139,11 @@ export class Outbox {
       this.#reject(ref, /** @type {Error} */ (error));
       return;
     }
+    if (!frames.every(send)) {
+      this.#writes = false;
+      if (kind === "once") this.#reject(ref, new ConnectionLost("the connection is closing"));
+      return; // the rest waits for the next connection
+    }
     if (kind === "publish" && !sent) {
       pending.expiry = setTimeout(
         () => this.#reject(ref, new UnknownOutcome(id, "there was no answer for four minutes")),
@@ -143,7 +151,6 @@ export class Outbox {
       );
     }
     pending.sent = true;
-    frames.forEach(send);
   }
 
   /** @param {unknown} ref @param {Error} error */

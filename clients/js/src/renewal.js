@@ -4,7 +4,7 @@
  * @import {Token, TokenRequest} from "./types.js"
  */
 
-import { RequestRefused } from "./errors.js";
+import { ConnectionLost, RequestRefused } from "./errors.js";
 import { pickRefreshDelay } from "./retries.js";
 
 export class Renewal {
@@ -55,7 +55,7 @@ export class Renewal {
       if (!token) throw new Error("the function gave none");
       if (round === this.#round) await this.#refresh(token);
     } catch (error) {
-      if (round !== this.#round) return; // a new connection brings a token itself
+      if (round !== this.#round || error instanceof ConnectionLost) return; // a new connection brings a token itself
       this.#complain(error instanceof RequestRefused ? error.code : "no_token", String(error));
       this.schedule(expiresAt);
     }

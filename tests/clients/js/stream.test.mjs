@@ -26,7 +26,10 @@ async function open(t, options = {}) {
   const states = [];
   const events = [];
   const stream = connect(URL_OF_TOPIC, { WebSocket: sockets, random: () => 0, ...options });
-  t.after(() => stream.close());
+  t.after(() => {
+    stream.close();
+    assert.deepEqual(sockets.sockets.flatMap(({ discarded }) => discarded), []);
+  });
   stream.addEventListener("state", ({ detail }) => states.push(detail));
   for (const type of EVENTS) stream.addEventListener(type, ({ detail }) => events.push(detail));
   await settle();
@@ -616,12 +619,149 @@ test("a question without an answer fails in time", async (t) => {
   await assert.rejects(stream.history({ after: 3 }), ReplyTimeout);
 });
 
+// A socket that is closing, and has not said so yet
+
+test("what is published on a closing socket is sent once, on the next", async (t) => {
+  for (const user of ["anna", null]) {
+    const { stream, sockets } = await open(t);
+    sockets.last.accept({ user });
+    sockets.last.beginEnd();
+    const answers = [stream.publish("x"), stream.publish("y", { id: "mine" })];
+    sockets.last.end(1006);
+    await comeBack();
+    sockets.last.accept({ user, recovered: true });
+    assert.deepEqual(sockets.last.messages.map(({ data }) => data), ["x", "y"]);
+    sockets.last.messages.forEach(({ ref }, i) => {
+      sockets.last.say({ type: "ack", ref, topic: "t", offset: i + 1, epoch: "e", duplicate: false });
+    });
+    assert.deepEqual((await Promise.all(answers)).map(({ offset }) => offset), [1, 2]);
+  }
+});
+
+test("only what was written before the socket began to close has an unknown outcome", async (t) => {
+  const { stream, sockets } = await open(t);
+  sockets.last.accept({ user: null });
+  const written = stream.publish("written");
+  sockets.last.beginEnd();
+  const waiting = stream.publish("waiting");
+  sockets.last.end(4505, "revoked");
+  await assert.rejects(written, UnknownOutcome);
+  await assert.rejects(waiting, { name: "ConnectionEnded", code: 4505 });
+});
+
+test("an upload that is cut between its chunks is sent whole on the next connection", async (t) => {
+  const { stream, sockets } = await open(t);
+  const options = { user: null, limits: { ...LIMITS, max_frame_bytes: 50 } };
+  sockets.last.accept(options);
+  const [socket] = sockets.sockets;
+  socket.send = (frame) => {
+    sockets.prototype.send.call(socket, frame);
+    if (socket.sent.length === 2) socket.beginEnd();
+  };
+  const outcome = stream.publishBytes(new Uint8Array(120));
+  outcome.catch(() => {});
+  socket.end(1006);
+  await comeBack();
+  sockets.last.accept({ ...options, recovered: true });
+  assert.deepEqual([socket.sent.length, sockets.last.sent.length], [2, 4]);
+});
+
+test("a closing socket fails a ping at once, and leaves other questions to the next", async (t) => {
+  const { stream, sockets } = await open(t);
+  sockets.last.accept();
+  sockets.last.beginEnd();
+  const roster = stream.presence();
+  await assert.rejects(stream.ping(), ConnectionLost);
+  sockets.last.end(1006);
+  await comeBack();
+  sockets.last.accept({ recovered: true });
+  assert.deepEqual(sockets.last.messages.map(({ type }) => type), ["presence"]);
+  sockets.last.say({ type: "presence", ref: sockets.last.messages[0].ref, topic: "t", sessions: [], count: 0 });
+  await roster;
+});
+
+test("what waits for a closing socket to be gone is bounded as offline", async (t) => {
+  const { stream, sockets } = await open(t, { maxQueued: 2 });
+  sockets.last.accept();
+  sockets.last.beginEnd();
+  const waiting = [stream.publish(1), stream.publish(2)];
+  await assert.rejects(stream.publish(3), QueueFull);
+  await assert.rejects(stream.ping(), ConnectionLost);
+  stream.close();
+  for (const each of waiting) await assert.rejects(each, StreamClosed);
+});
+
+test("the four minutes begin when a publish is written", async (t) => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  t.after(() => mock.timers.reset());
+  const { stream, sockets } = await open(t, { pongTimeout: 1e9 });
+  sockets.last.accept();
+  sockets.last.beginEnd();
+  const answer = stream.publish(1);
+  mock.timers.tick(241_000);
+  sockets.last.end(1006);
+  mock.timers.tick(1);
+  await settle();
+  sockets.last.accept({ recovered: true });
+  sockets.last.say({ type: "ack", ref: sockets.last.messages[0].ref, topic: "t", offset: 1, epoch: "e", duplicate: false });
+  assert.equal((await answer).offset, 1);
+});
+
+test("what waits to be repeated is not sent on a closing socket", async (t) => {
+  const { stream, sockets } = await open(t);
+  sockets.last.accept();
+  stream.publish(1).catch(() => {});
+  sockets.last.say({ type: "error", ref: sockets.last.messages[0].ref, code: "unavailable", detail: "" });
+  sockets.last.beginEnd();
+  await comeBack();
+  sockets.last.end(1006);
+  await comeBack();
+  sockets.last.accept({ recovered: true });
+  assert.deepEqual(sockets.sockets.map(({ sent }) => sent.length), [1, 1]);
+});
+
+test("a token is not renewed on a closing socket, without a complaint", async (t) => {
+  const asked = [];
+  const { sockets, events } = await open(t, { token: ({ renew }) => `token${asked.push(renew)}` });
+  sockets.last.accept({ lifetime: 1500 });
+  sockets.last.beginEnd();
+  while (asked.length < 2) await comeBack();
+  await settle();
+  sockets.last.end(1006);
+  await comeBack();
+  sockets.last.accept({ recovered: true });
+  assert.deepEqual(asked, [false, true, false]);
+  assert.deepEqual(sockets.sockets.map(({ sent }) => sent), [[], []]);
+  assert.ok(events.every(({ type }) => type === "subscribed"));
+});
+
+test("a renewal that was due before the stream was live is not sent on the next connection", async (t) => {
+  const asked = [];
+  const { sockets } = await open(t, { token: ({ renew }) => `token${asked.push(renew)}` });
+  sockets.last.greet({ lifetime: 1500 });
+  while (asked.length < 2) await comeBack();
+  await settle();
+  sockets.last.end(1006);
+  await comeBack();
+  sockets.last.accept();
+  assert.deepEqual(sockets.last.sent, []);
+});
+
+test("a closing socket whose end is never heard of is not pinged, and left in time", async (t) => {
+  const { sockets, states } = await open(t, { pongTimeout: 20 });
+  sockets.last.greet({ pingInterval: 0.02 });
+  sockets.last.subscribe();
+  sockets.last.beginEnd();
+  while (sockets.sockets.length < 2) await comeBack();
+  assert.match(states.find(({ state }) => state === "waiting").reason, /ping/);
+  assert.deepEqual(sockets.sockets[0].sent, []);
+});
+
 // Silence
 
 test("a silent server is pinged, and left where it does not answer", async (t) => {
   const { sockets, states } = await open(t, { pongTimeout: 20 });
-  sockets.last.greet();
-  sockets.last.say({ ...JSON.parse('{"type":"hello","session":"s","user":"anna","expires_at":null,"ping_interval":0.02}'), server_time: new Date().toISOString(), limits: LIMITS });
+  sockets.last.greet({ pingInterval: 0.02 });
   sockets.last.subscribe();
   await new Promise((resolve) => setTimeout(resolve, 30));
   const [{ type, ref }] = sockets.last.messages;
@@ -692,6 +832,15 @@ test("a page that is looked at again questions its connection, a hidden one does
   document.visibilityState = "visible";
   document.dispatchEvent(new Event("visibilitychange"));
   assert.equal(countPings(sockets.last), 1);
+});
+
+test("a page that goes offline while its socket is closing sends nothing on it", async (t) => {
+  const { page } = makePage(t);
+  const { sockets } = await open(t);
+  sockets.last.accept();
+  sockets.last.beginEnd();
+  page.dispatchEvent(new Event("offline"));
+  assert.deepEqual([sockets.last.sent, sockets.last.discarded], [[], []]);
 });
 
 test("a closed stream no longer listens to its page", async (t) => {

@@ -26,6 +26,8 @@ export function makeSocketClass() {
   return class FakeSocket extends EventTarget {
     static sockets = [];
     sent = [];
+    discarded = []; // what was sent too late; a browser complains of it on its console
+    readyState = 1;
     isClosed = false;
 
     constructor(url, protocols) {
@@ -44,11 +46,17 @@ export function makeSocketClass() {
     }
 
     send(frame) {
-      this.sent.push(frame);
+      (this.readyState === 1 ? this.sent : this.discarded).push(frame);
     }
 
     close() {
       this.isClosed = true;
+      this.beginEnd();
+    }
+
+    /** It is closing, and the event that says so is still to come. */
+    beginEnd() {
+      this.readyState = Math.max(this.readyState, 2);
     }
 
     /** The server says something. */
@@ -59,10 +67,11 @@ export function makeSocketClass() {
 
     /** The server closes. */
     end(code = 1006, reason = "") {
+      this.readyState = 3;
       this.dispatchEvent(Object.assign(new Event("close"), { code, reason }));
     }
 
-    greet({ user = "anna", lifetime = null, limits = LIMITS } = {}) {
+    greet({ user = "anna", lifetime = null, limits = LIMITS, pingInterval = 20 } = {}) {
       const now = Date.now();
       this.say({
         type: "hello",
@@ -72,7 +81,7 @@ export function makeSocketClass() {
         expires_at: lifetime === null ? null : new Date(now + lifetime).toISOString(),
         protocol: "realtime.v1",
         server_time: new Date(now).toISOString(),
-        ping_interval: 20,
+        ping_interval: pingInterval,
         limits,
       });
     }
