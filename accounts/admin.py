@@ -28,7 +28,7 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
 class SignInAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """To look at only."""
 
-    list_display = ("sid", "user", "created_at", "revoked_at")
+    list_display = ("sid", "user", "created_at", "expires_at", "revoked_at")
     list_filter = (("revoked_at", admin.EmptyFieldListFilter),)
     list_select_related = ("user",)
     search_fields = ("=sid", "user__username")

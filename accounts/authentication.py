@@ -8,6 +8,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from accounts.bearer import CHALLENGE, parse_bearer
+from accounts.metrics import Where, count_bad_token
 from accounts.models import User
 from accounts.validation import validate_access_token
 from realtime import Identity, errors
@@ -24,7 +25,7 @@ class AccessTokenAuthentication(BaseAuthentication):
         header = get_authorization_header(request)
         if header[:6].lower() != b"bearer":
             return None
-        with bad_tokens_as_401():
+        with bad_tokens_as_401("rest"):
             identity = validate_access_token(parse_bearer(header))
         return identity.user, identity
 
@@ -34,9 +35,10 @@ class AccessTokenAuthentication(BaseAuthentication):
 
 
 @contextmanager
-def bad_tokens_as_401() -> Iterator[None]:
-    """Translate InvalidToken and TokenExpired into REST framework's 401."""
+def bad_tokens_as_401(where: Where) -> Iterator[None]:
+    """Translate InvalidToken and TokenExpired into REST framework's 401, and count them."""
     try:
         yield
     except errors.InvalidToken as error:
+        count_bad_token(where, error)
         raise AuthenticationFailed(error.detail, code=error.code) from error

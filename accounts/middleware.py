@@ -3,14 +3,20 @@
 The credential in the first message is the consumer's to read; it is given the means.
 """
 
+import logging
 from collections.abc import Iterable
 
 from django.contrib.auth.models import AnonymousUser
+from django.db import Error as DatabaseFault
 
 from accounts.asgi_types import ASGIApp, Receive, Scope, Send
 from accounts.bearer import parse_bearer
+from accounts.keys import get_keys
+from accounts.metrics import count_bad_token
 from accounts.validation import avalidate_access_token
 from realtime import Identity, errors
+
+logger = logging.getLogger("accounts")
 
 BEARER_SUBPROTOCOL = "realtime.bearer."
 
@@ -25,12 +31,14 @@ class TokenMiddleware:
 
     - `user`: the User, or AnonymousUser
     - `identity`: the Identity, or None where no good credential came
-    - `auth_error`: the InvalidToken or TokenExpired that the credential gave, or None
+    - `auth_error`: the InvalidToken or TokenExpired that the credential gave, Unavailable where
+      it could not be looked at, or None
     - `authenticate`: an async function, token → Identity, for a credential that comes later
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        get_keys()  # a server whose keys are wrong does not start
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Never refuses: how to close, and with which code, is the consumer's business."""
@@ -48,12 +56,25 @@ async def _sign_in(scope: Scope) -> None:
         if token is not None:
             identity = await avalidate_access_token(token)
     except errors.InvalidToken as error:
+        count_bad_token("websocket", error)
         auth_error = error
+    except DatabaseFault as error:
+        logger.error("a token could not be checked: %s", error)
+        auth_error = errors.Unavailable("Tokens cannot be checked now: try again in a moment.")
     hide_credentials(scope)
     scope["user"] = AnonymousUser() if identity is None else identity.user
     scope["identity"] = identity
     scope["auth_error"] = auth_error
-    scope["authenticate"] = avalidate_access_token
+    scope["authenticate"] = _authenticate
+
+
+async def _authenticate(token: str) -> Identity:
+    try:
+        identity: Identity = await avalidate_access_token(token)
+    except errors.InvalidToken as error:
+        count_bad_token("websocket", error)
+        raise
+    return identity
 
 
 def find_token(*, headers: Headers, subprotocols: Iterable[str]) -> str | None:

@@ -7,10 +7,13 @@ from django.contrib.auth.hashers import is_password_usable
 from django.contrib.auth.models import AbstractUser
 from django.db import models, transaction
 
-from accounts.live_sessions import end_live_sessions
+from accounts.live_sessions import end_live_sessions, recheck_live_sessions
 
-# Saving one of these can end every token of the user.
-_TOKEN_ENDING_FIELDS = frozenset({"password", "is_active"})
+# Of the id of a token: 32 digits, made by simplejwt.
+MAX_JTI_LENGTH = 64
+
+# Saving one of these can end every token of the user, or change what the user may do.
+_WATCHED_FIELDS = frozenset({"password", "is_active", "is_staff", "is_superuser"})
 
 
 class User(AbstractUser):
@@ -24,10 +27,11 @@ class User(AbstractUser):
     def save(self, **kwargs: Any) -> None:
         """Save; a new password or a deactivation ends all tokens and live sessions.
 
-        It raises `token_version` in the same transaction. `QuerySet.update()` passes this by.
+        It raises `token_version` in the same transaction. Live sessions of who becomes, or is no
+        longer, staff or a superuser are looked at anew. `QuerySet.update()` passes this by.
         """
         written = kwargs.get("update_fields")
-        touched = _TOKEN_ENDING_FIELDS if written is None else _TOKEN_ENDING_FIELDS & {*written}
+        touched = _WATCHED_FIELDS if written is None else _WATCHED_FIELDS & {*written}
         if self._state.adding or not touched:
             super().save(**kwargs)
             return
@@ -39,6 +43,8 @@ class User(AbstractUser):
                 if self._ends_tokens(stored=stored, touched=touched):
                     self.token_version += 1
                     end_live_sessions(user=self.pk)
+                elif self._changes_powers(stored=stored, touched=touched):
+                    recheck_live_sessions([self.pk])
                 if written is not None:
                     kwargs["update_fields"] = {*written, "token_version"}
             super().save(**kwargs)
@@ -55,13 +61,21 @@ class User(AbstractUser):
         )
         return not hash_upgrade
 
+    def _changes_powers(self, *, stored: "User", touched: frozenset[str]) -> bool:
+        powers = touched & {"is_staff", "is_superuser"}
+        return any(getattr(stored, name) != getattr(self, name) for name in powers)
+
 
 class SignIn(models.Model):
-    """One sign-in with a password: the tokens that descend from it end with it."""
+    """One sign-in with a password: the tokens that descend from it end with it.
+
+    `expires_at` is when the last of them expires; `manage.py prune_sign_ins` deletes it after.
+    """
 
     sid = models.UUIDField(primary_key=True, default=uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="sign_ins")
     created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(db_index=True)
     revoked_at = models.DateTimeField(null=True, blank=True, db_index=True)
 
     class Meta:
@@ -70,3 +84,18 @@ class SignIn(models.Model):
 
     def __str__(self) -> str:
         return str(self.sid)
+
+
+class SpentToken(models.Model):
+    """A refresh token that was used. Its id is unique, so of many uses at once one is the first.
+
+    The text of the token is not stored: a copy of the database shall hold no credentials.
+    """
+
+    jti = models.CharField(primary_key=True, max_length=MAX_JTI_LENGTH, editable=False)
+    sign_in = models.ForeignKey(SignIn, on_delete=models.CASCADE, related_name="spent_tokens")
+    spent_at = models.DateTimeField()
+    expires_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.jti

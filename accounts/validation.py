@@ -1,6 +1,6 @@
 """The one chain of checks that every token passes, over REST and over WebSocket alike.
 
-    well formed → signature, algorithm, issuer, audience → type → expiry
+    well formed → key → signature, algorithm, issuer, audience → type → expiry
     → its sign-in and user exist → user active → version matches → sign-in not revoked
 
 Each step raises `InvalidToken`, or `TokenExpired` where the expiry is the only fault of the
@@ -8,27 +8,35 @@ token itself. No text of an error holds any part of the token. One database quer
 """
 
 import time
-from typing import Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal
 from uuid import UUID
 
 import jwt
 import msgspec
 from channels.db import database_sync_to_async
-from rest_framework_simplejwt.state import token_backend
+from django.db.models import QuerySet
+from rest_framework_simplejwt.settings import api_settings
 
-from accounts.models import SignIn
+from accounts.keys import get_keys
+from accounts.models import MAX_JTI_LENGTH, SignIn
 from realtime import Identity, errors
 
 MAX_TOKEN_BYTES = 8 * 1024
+# Between the clocks of two instances: a token from the future by less than this is no forgery.
+CLOCK_SKEW_SECONDS = 5
+# Sign-ins in one query.
+BATCH = 5000
 
-TokenType = Literal["access", "refresh"]
+TokenKind = Literal["access", "refresh"]
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """What a token of ours claims; `exp` in seconds since the epoch."""
+    """What a token of ours claims; `iat` and `exp` in seconds since the epoch."""
 
     token_type: str
-    jti: str
+    jti: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_JTI_LENGTH)]
+    iat: int
     exp: int
     user_id: str
     sid: UUID
@@ -37,7 +45,7 @@ class Claims(msgspec.Struct, frozen=True):
 
 def validate_access_token(token: str) -> Identity:
     """The identity that an access token proves. Raises InvalidToken or TokenExpired."""
-    claims = decode_token(token=token, token_type="access")  # noqa: S106 (a type, no secret)
+    claims = decode_token(token=token, kind="access")
     sign_in = check_claims(claims)
     return Identity(user=sign_in.user, sid=str(sign_in.sid), expires_at=float(claims.exp))
 
@@ -45,19 +53,46 @@ def validate_access_token(token: str) -> Identity:
 avalidate_access_token = database_sync_to_async(validate_access_token)
 
 
-def decode_token(*, token: str, token_type: TokenType) -> Claims:
-    """The claims of a token that we signed, for us, of that type; it may have expired."""
+def reload_identities(identities: Sequence[Identity]) -> list[Identity | None]:
+    """The same identities with their users read anew, in the same order; None for one that ended.
+
+    It ended where its user was deleted, deactivated or given another version (by a new password),
+    or its sign-in revoked. One query for each 5,000 sign-ins.
+    """
+    sids = list({identity.sid for identity in identities if identity.sid is not None})
+    found: dict[str, SignIn] = {}
+    for start in range(0, len(sids), BATCH):
+        batch = sids[start : start + BATCH]
+        for sign_in in SignIn.objects.filter(pk__in=batch).select_related("user").order_by():
+            found[str(sign_in.sid)] = sign_in
+    return [_renew_identity(identity, found.get(identity.sid or "")) for identity in identities]
+
+
+def _renew_identity(identity: Identity, sign_in: SignIn | None) -> Identity | None:
+    if (
+        sign_in is None
+        or sign_in.revoked_at is not None
+        or sign_in.user_id != identity.user.pk
+        or not sign_in.user.is_active
+        or sign_in.user.token_version != identity.user.token_version
+    ):
+        return None
+    return Identity(user=sign_in.user, sid=identity.sid, expires_at=identity.expires_at)
+
+
+def decode_token(*, token: str, kind: TokenKind) -> Claims:
+    """The claims of a token that we signed, for us, of that kind; it may have expired."""
     check_form(token)
     claims = verify_signature(token)
-    if claims.token_type != token_type:
-        raise errors.InvalidToken(f"This is no {token_type} token.")
+    if claims.token_type != kind:
+        raise errors.InvalidToken(f"This is no {kind} token.")
     return claims
 
 
-def check_claims(claims: Claims) -> SignIn:
-    """The sign-in, with its user, for which these claims still hold."""
+def check_claims(claims: Claims, sign_ins: QuerySet[SignIn] | None = None) -> SignIn:
+    """The sign-in, of these, with its user, for which these claims still hold."""
     check_expiry(claims)
-    sign_in = load_sign_in(claims)
+    sign_in = load_sign_in(claims, SignIn.objects.all() if sign_ins is None else sign_ins)
     check_user_active(sign_in)
     check_token_version(claims=claims, sign_in=sign_in)
     check_not_revoked(sign_in)
@@ -75,17 +110,23 @@ def check_form(token: str) -> None:
 def verify_signature(token: str) -> Claims:
     """Verify signature, algorithm, issuer, audience and start; the expiry is the next step's.
 
+    Which key is the token's to say, of those that we have; which algorithm is the key's alone.
+
     PyJWT and not simplejwt's classes, which look at the expiry first and so would call an
     expired token of the wrong audience or type merely expired.
     """
     try:
+        kid = jwt.get_unverified_header(token).get("kid")  # a text, where there is one
+        key = get_keys().find(kid, now=time.time())
+        if key is None:
+            raise errors.InvalidToken("The token was not signed with a key of this server.")
         payload = jwt.decode(
             token,
-            token_backend.get_verifying_key(token),  # type: ignore[arg-type]  # it takes the text
-            algorithms=[token_backend.algorithm],
-            audience=token_backend.audience,
-            issuer=token_backend.issuer,
-            leeway=token_backend.get_leeway(),
+            key.verifying,
+            algorithms=[key.algorithm],
+            audience=api_settings.AUDIENCE,
+            issuer=api_settings.ISSUER,
+            leeway=CLOCK_SKEW_SECONDS,
             options={"verify_exp": False},
         )
         return msgspec.convert(payload, type=Claims)
@@ -95,14 +136,14 @@ def verify_signature(token: str) -> Claims:
 
 def check_expiry(claims: Claims) -> None:
     """Refuse a token whose time is over."""
-    if claims.exp <= time.time() - token_backend.get_leeway().total_seconds():
+    if claims.exp <= time.time():
         raise errors.TokenExpired("The token has expired: get a new one.")
 
 
-def load_sign_in(claims: Claims) -> SignIn:
+def load_sign_in(claims: Claims, sign_ins: QuerySet[SignIn]) -> SignIn:
     """The sign-in of a token, with its user loaded; both go when the user is deleted."""
     try:
-        sign_in = SignIn.objects.select_related("user").get(pk=claims.sid)
+        sign_in = sign_ins.select_related("user").get(pk=claims.sid)
     except SignIn.DoesNotExist as error:
         raise errors.InvalidToken("The token's user or sign-in does not exist.") from error
     if str(sign_in.user_id) != claims.user_id:

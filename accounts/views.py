@@ -4,19 +4,23 @@ from dataclasses import asdict
 from typing import Any
 
 from django.contrib.auth import authenticate
+from django.db import transaction
+from django.utils.decorators import method_decorator
 from rest_framework import status
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import Serializer
-from rest_framework.throttling import ScopedRateThrottle
+from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from accounts.authentication import bad_tokens_as_401
 from accounts.bearer import CHALLENGE
+from accounts.metrics import Where, count_refusal
 from accounts.models import User
 from accounts.serializers import RefreshSerializer, SignInSerializer, VerifySerializer
+from accounts.throttles import CallThrottle, FailureThrottle, LockoutThrottle, note_failure
 from accounts.tokens import issue_tokens, revoke_refresh_token, rotate_refresh_token
 from accounts.validation import validate_access_token
 from realtime import errors
@@ -27,8 +31,9 @@ class TokenView(APIView):
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
-    throttle_classes = (ScopedRateThrottle,)
+    throttle_classes: tuple[type[BaseThrottle], ...] = (CallThrottle,)
     throttle_scope = "token"
+    where: Where = "token"  # as which its refusals are counted
     serializer_class: type[Serializer[Any]] = RefreshSerializer
 
     def get_authenticate_header(self, request: Request) -> str:
@@ -42,11 +47,16 @@ class TokenView(APIView):
         return dict(serializer.validated_data)
 
 
-class ObtainView(TokenView):
-    """POST `username`, `password` → `access`, `refresh`."""
+class PasswordView(TokenView):
+    """What takes a password: its failures are bounded, and more tightly than its calls."""
 
+    throttle_classes = (LockoutThrottle, FailureThrottle, CallThrottle)
     throttle_scope = "sign_in"
     serializer_class = SignInSerializer
+
+
+class ObtainView(PasswordView):
+    """POST `username`, `password` → `access`, `refresh`."""
 
     def post(self, request: Request) -> Response:
         """Sign in."""
@@ -54,12 +64,16 @@ class ObtainView(TokenView):
         return Response(asdict(issue_tokens(user)))
 
 
+# The end of a stolen sign-in is kept although the answer is an error.
+@method_decorator(transaction.non_atomic_requests, name="dispatch")
 class RefreshView(TokenView):
     """POST `refresh` → `access` and the next `refresh`; the given one is spent."""
 
+    where = "refresh"
+
     def post(self, request: Request) -> Response:
         """Rotate."""
-        with bad_tokens_as_401():
+        with bad_tokens_as_401(self.where):
             return Response(asdict(rotate_refresh_token(self.read_body()["refresh"])))
 
 
@@ -70,7 +84,7 @@ class VerifyView(TokenView):
 
     def post(self, request: Request) -> Response:
         """Verify."""
-        with bad_tokens_as_401():
+        with bad_tokens_as_401(self.where):
             validate_access_token(self.read_body()["token"])
         return Response({})
 
@@ -80,7 +94,7 @@ class RevokeView(TokenView):
 
     def post(self, request: Request) -> Response:
         """Sign out."""
-        with bad_tokens_as_401():
+        with bad_tokens_as_401(self.where):
             revoke_refresh_token(self.read_body()["refresh"])
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -92,6 +106,8 @@ def authenticate_user(request: Request, *, username: str, password: str) -> User
     """
     user = authenticate(request, username=username, password=password)
     if not isinstance(user, User):
+        note_failure(request)
+        count_refusal("token", "credentials")
         raise AuthenticationFailed(
             "The username or the password is wrong.",
             code=errors.ErrorCode.AUTHENTICATION_REQUIRED,

@@ -1,11 +1,10 @@
 """The next access token for a browser that is signed in."""
 
-from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
+from django.utils import timezone
 
-from accounts.models import User
-from accounts.tokens import RefreshToken, TokenPair
+from accounts.models import SpentToken, User
+from accounts.tokens import TokenPair, end_if_stolen, issue_next_tokens
 from accounts.validation import check_claims, decode_token
-from realtime import errors
 
 
 def renew_tokens(refresh: str) -> tuple[User, TokenPair]:
@@ -13,12 +12,12 @@ def renew_tokens(refresh: str) -> tuple[User, TokenPair]:
 
     The given token is not spent, unlike in `accounts.tokens.rotate_refresh_token`: all tabs of a
     browser share one cookie, so two that renew at once, or one whose answer was lost as the page
-    was reloaded, would else be signed out. A token that was spent or revoked is refused here too.
+    was reloaded, would else be signed out. No page spends it either. So one that was spent has
+    been taken out of the cookie by somebody, and is treated as every token that is used again.
     """
-    claims = decode_token(token=refresh, token_type="refresh")  # noqa: S106 (a type, no secret)
+    claims = decode_token(token=refresh, kind="refresh")
     sign_in = check_claims(claims)
-    if BlacklistedToken.objects.filter(token__jti=claims.jti).exists():
-        raise errors.InvalidToken("The refresh token has been used or revoked: sign in again.")
-    following = RefreshToken.for_sign_in(sign_in)
-    pair = TokenPair(access=str(following.access_token), refresh=str(following))
-    return sign_in.user, pair
+    spent = SpentToken.objects.filter(pk=claims.jti).first()
+    if spent is not None:
+        raise end_if_stolen(spent, now=timezone.now())
+    return sign_in.user, issue_next_tokens(sign_in)

@@ -3,7 +3,9 @@
 import contextlib
 from typing import Any
 
+from django.db import transaction
 from django.http import HttpRequest
+from django.utils.decorators import method_decorator
 from rest_framework import status
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
@@ -12,11 +14,11 @@ from rest_framework_simplejwt.settings import api_settings
 
 from accounts.browser.cookie import clear_cookie, read_cookie, set_cookie
 from accounts.browser.renewal import renew_tokens
+from accounts.metrics import count_bad_token
 from accounts.models import User
 from accounts.origins import is_own_origin
-from accounts.serializers import SignInSerializer
 from accounts.tokens import TokenPair, issue_tokens, revoke_refresh_token
-from accounts.views import TokenView, authenticate_user
+from accounts.views import PasswordView, TokenView, authenticate_user
 from realtime import errors
 
 
@@ -44,11 +46,8 @@ class BrowserView(TokenView):
         return response
 
 
-class BrowserSignInView(BrowserView):
+class BrowserSignInView(BrowserView, PasswordView):
     """POST `username`, `password` → `access`, `expires_in`, `username`, and the cookie."""
-
-    throttle_scope = "sign_in"
-    serializer_class = SignInSerializer
 
     def post(self, request: Request) -> Response:
         """Sign in."""
@@ -56,8 +55,11 @@ class BrowserSignInView(BrowserView):
         return _answer(request, user=user, pair=issue_tokens(user))
 
 
+@method_decorator(transaction.non_atomic_requests, name="dispatch")
 class BrowserRefreshView(BrowserView):
     """POST → as signing in answers; 204 where this browser is not, or no longer, signed in."""
+
+    where = "refresh"
 
     def post(self, request: Request) -> Response:
         """Renew. A cookie that is no good any more goes."""
@@ -66,7 +68,8 @@ class BrowserRefreshView(BrowserView):
             return Response(status=status.HTTP_204_NO_CONTENT)
         try:
             user, pair = renew_tokens(refresh)
-        except errors.InvalidToken:
+        except errors.InvalidToken as error:
+            count_bad_token(self.where, error)
             return _answer_without_cookie(request)
         return _answer(request, user=user, pair=pair)
 

@@ -50,6 +50,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('sid', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('expires_at', models.DateTimeField(db_index=True)),
                 ('revoked_at', models.DateTimeField(blank=True, db_index=True, null=True)),
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='sign_ins', to=settings.AUTH_USER_MODEL)),
             ],
@@ -57,5 +58,14 @@ class Migration(migrations.Migration):
                 'verbose_name': 'sign-in',
                 'ordering': ('-created_at',),
             },
+        ),
+        migrations.CreateModel(
+            name='SpentToken',
+            fields=[
+                ('jti', models.CharField(editable=False, max_length=64, primary_key=True, serialize=False)),
+                ('spent_at', models.DateTimeField()),
+                ('expires_at', models.DateTimeField(db_index=True)),
+                ('sign_in', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='spent_tokens', to='accounts.signin')),
+            ],
         ),
     ]

@@ -1,4 +1,4 @@
-"""Users, tokens good and bad, and a record of who was disconnected."""
+"""Users, tokens good and bad, and a record of what live sessions were told."""
 
 import time
 from collections.abc import Callable
@@ -7,18 +7,21 @@ from uuid import uuid4
 
 import jwt
 import pytest
-from django.core.cache import cache
+from django.core.cache import caches
+from django.utils import timezone
 from rest_framework.test import APIClient
-from rest_framework_simplejwt.state import token_backend
+from rest_framework_simplejwt.settings import api_settings
 
 import realtime
+from accounts.keys import get_keys
 from accounts.models import SignIn, User
 
 
 @pytest.fixture(autouse=True)
 def _fast_and_unthrottled(settings: Any) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    cache.clear()
+    for cache in ("default", "process"):
+        caches[cache].clear()
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def user(db: None, password: str) -> User:
 
 @pytest.fixture
 def sign_in(user: User) -> SignIn:
-    return SignIn.objects.create(user=user)
+    return SignIn.objects.create(user=user, expires_at=timezone.now())
 
 
 @pytest.fixture
@@ -45,22 +48,33 @@ def api() -> APIClient:
 def forge(sign_in: SignIn) -> Callable[..., str]:
     """Signs a token of `sign_in` from right claims, the given ones changed (None: left out)."""
 
-    def make(*, key: str | None = None, algorithm: str = "HS256", **changes: Any) -> str:
+    def make(
+        *,
+        key: Any = None,
+        algorithm: str | None = None,
+        headers: dict[str, Any] | None = None,
+        **changes: Any,
+    ) -> str:
+        present = get_keys().present
         now = int(time.time())
         claims = {
             "token_type": "access",
             "jti": uuid4().hex,
             "iat": now,
             "exp": now + 60,
-            "iss": token_backend.issuer,
-            "aud": token_backend.audience,
+            "iss": api_settings.ISSUER,
+            "aud": api_settings.AUDIENCE,
             "user_id": str(sign_in.user_id),
             "sid": str(sign_in.sid),
             "ver": sign_in.user.token_version,
             **changes,
         }
-        claims = {name: value for name, value in claims.items() if value is not None}
-        return jwt.encode(claims, token_backend.signing_key if key is None else key, algorithm)
+        return jwt.encode(
+            {name: value for name, value in claims.items() if value is not None},
+            present.signing if key is None else key,
+            algorithm or present.algorithm,
+            headers={"kid": present.kid} if headers is None else headers,
+        )
 
     return make
 
@@ -68,6 +82,16 @@ def forge(sign_in: SignIn) -> Callable[..., str]:
 @pytest.fixture
 def disconnected(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The arguments of each call of `realtime.disconnect`."""
+    return _record(monkeypatch, "disconnect")
+
+
+@pytest.fixture
+def rechecked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The arguments of each call of `realtime.recheck`."""
+    return _record(monkeypatch, "recheck")
+
+
+def _record(monkeypatch: pytest.MonkeyPatch, name: str) -> list[dict[str, Any]]:
     calls: list[dict[str, Any]] = []
-    monkeypatch.setitem(vars(realtime), "disconnect", lambda **kwargs: calls.append(kwargs))
+    monkeypatch.setitem(vars(realtime), name, lambda **kwargs: calls.append(kwargs))
     return calls

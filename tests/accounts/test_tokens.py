@@ -7,9 +7,10 @@ from uuid import UUID
 
 import jwt
 import pytest
-from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
+from django.utils import timezone
 
-from accounts.models import SignIn, User
+from accounts.metrics import ReusedToken
+from accounts.models import SignIn, SpentToken, User
 from accounts.tokens import (
     AccessToken,
     RefreshToken,
@@ -69,39 +70,102 @@ def test_rotation_keeps_the_sign_in_and_renews_everything_else(user: User) -> No
 def test_a_refresh_token_works_once(user: User) -> None:
     pair = issue_tokens(user)
     rotate_refresh_token(pair.refresh)
-    with pytest.raises(errors.InvalidToken, match="used or revoked"):
+    with pytest.raises(ReusedToken, match="used or revoked"):
         rotate_refresh_token(pair.refresh)
 
 
 def test_of_two_that_both_found_a_token_unspent_one_alone_spends_it(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spent = decode_token(token=issue_tokens(user).refresh, token_type="refresh")
-    assert spend_refresh_token(claims=spent, user=user)
+    spent = decode_token(token=issue_tokens(user).refresh, kind="refresh")
+    shared = {"claims": spent, "sign_in": SignIn.objects.get(), "now": timezone.now()}
+    assert spend_refresh_token(**shared)[1]
 
-    # The second one looks before the first has inserted: the lookups find nothing.
-    real_get = type(BlacklistedToken.objects.all()).get
+    # The second one looks before the first has inserted: the lookup finds nothing.
+    real_get = type(SpentToken.objects.all()).get
     looks = []
 
     def get(queryset: Any, **lookup: Any) -> Any:
         looks.append(queryset.model)
-        if looks.count(queryset.model) == 1:
-            raise queryset.model.DoesNotExist
+        if len(looks) == 1:
+            raise SpentToken.DoesNotExist
         return real_get(queryset, **lookup)
 
-    monkeypatch.setattr(type(BlacklistedToken.objects.all()), "get", get)
-    assert not spend_refresh_token(claims=spent, user=user)
-    assert looks.count(OutstandingToken) == looks.count(BlacklistedToken) == 2
+    monkeypatch.setattr(type(SpentToken.objects.all()), "get", get)
+    assert not spend_refresh_token(**shared)[1]
+    assert looks == [SpentToken, SpentToken]
+
+
+@pytest.mark.parametrize("seconds", [0, 10])
+def test_a_second_use_soon_after_the_first_is_refused_and_ends_nothing(
+    user: User, seconds: int, disconnected: list[Any], django_capture_on_commit_callbacks: Any
+) -> None:
+    pair, now = issue_tokens(user), timezone.now()
+    rotated = rotate_refresh_token(pair.refresh, now=now)
+    with django_capture_on_commit_callbacks(execute=True), pytest.raises(ReusedToken):
+        rotate_refresh_token(pair.refresh, now=now + timedelta(seconds=seconds))
+    assert validate_access_token(rotated.access).user == user
+    assert disconnected == []
+
+
+def test_a_later_second_use_ends_the_sign_in_for_both(
+    user: User,
+    disconnected: list[Any],
+    django_capture_on_commit_callbacks: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pair, other, now = issue_tokens(user), issue_tokens(user), timezone.now()
+    rotated = rotate_refresh_token(pair.refresh, now=now)
+    with django_capture_on_commit_callbacks(execute=True), pytest.raises(ReusedToken):
+        rotate_refresh_token(pair.refresh, now=now + timedelta(seconds=10.1))
+    for access in (pair.access, rotated.access):
+        with pytest.raises(errors.InvalidToken, match="revoked"):
+            validate_access_token(access)
+    with pytest.raises(errors.InvalidToken, match="revoked"):
+        rotate_refresh_token(rotated.refresh)
+    sid = claims(pair.access)["sid"]
+    assert disconnected == [{"user": None, "sid": sid, "code": CloseCode.REVOKED}]
+    validate_access_token(other.access)
+    assert "used again" in caplog.text
+
+
+def test_the_grace_is_a_setting(user: User, settings: Any) -> None:
+    settings.JWT_REUSE_GRACE_SECONDS = 0.0
+    pair, now = issue_tokens(user), timezone.now()
+    rotated = rotate_refresh_token(pair.refresh, now=now)
+    with pytest.raises(ReusedToken):
+        rotate_refresh_token(pair.refresh, now=now + timedelta(seconds=1))
+    with pytest.raises(errors.InvalidToken, match="revoked"):
+        validate_access_token(rotated.access)
 
 
 def test_the_database_holds_no_refresh_token(user: User) -> None:
     pair = issue_tokens(user)
-    assert not OutstandingToken.objects.exists()
+    assert not SpentToken.objects.exists()
     rotate_refresh_token(pair.refresh)
-    spent = OutstandingToken.objects.get()
-    assert spent.token == ""
-    assert spent.user == user
+    spent = SpentToken.objects.get()
+    assert spent.sign_in == SignIn.objects.get()
     assert spent.expires_at == datetime.fromtimestamp(claims(pair.refresh)["exp"], UTC)
+    assert pair.refresh not in str(SpentToken.objects.values())
+
+
+def test_a_sign_in_ends_with_the_last_of_its_tokens(user: User, settings: Any) -> None:
+    def expiry(token: str) -> datetime:
+        return datetime.fromtimestamp(claims(token)["exp"], UTC)
+
+    pair = issue_tokens(user)
+    assert SignIn.objects.get().expires_at == expiry(pair.refresh)
+    SignIn.objects.update(expires_at=timezone.now())
+    rotated = rotate_refresh_token(pair.refresh)
+    assert SignIn.objects.get().expires_at == expiry(rotated.refresh)
+    # One that lasts longer already is not cut short.
+    far = timezone.now() + timedelta(days=1000)
+    SignIn.objects.update(expires_at=far)
+    rotate_refresh_token(rotated.refresh)
+    assert SignIn.objects.get().expires_at == far
+    SignIn.objects.all().delete()
+    access = issue_access_token(user=user, lifetime=timedelta(days=100))
+    assert SignIn.objects.get().expires_at == expiry(access)
 
 
 def test_an_access_token_refreshes_nothing(user: User) -> None:
@@ -135,7 +199,6 @@ def test_revoking_ends_every_token_of_that_sign_in_and_no_other(
             validate_access_token(access)
     with pytest.raises(errors.InvalidToken, match="revoked"):
         rotate_refresh_token(rotated.refresh)
-    assert BlacklistedToken.objects.count() == 2
     assert disconnected == [
         {"user": None, "sid": claims(first.access)["sid"], "code": CloseCode.REVOKED}
     ]

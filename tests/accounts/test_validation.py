@@ -3,6 +3,8 @@
 import base64
 import json
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -13,8 +15,16 @@ from django.utils import timezone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from accounts import validation
+from accounts.keys import get_keys
 from accounts.models import SignIn, User
-from accounts.validation import MAX_TOKEN_BYTES, avalidate_access_token, validate_access_token
+from accounts.tokens import issue_access_token
+from accounts.validation import (
+    MAX_TOKEN_BYTES,
+    avalidate_access_token,
+    reload_identities,
+    validate_access_token,
+)
 from realtime import Identity, errors
 
 
@@ -57,6 +67,11 @@ def test_an_expired_token_is_told_apart(forge: Any) -> None:
         {"token_type": "untyped"},
         {"token_type": None},
         {"jti": None},
+        {"jti": ""},
+        {"jti": "x" * 65},
+        {"iat": None},
+        {"headers": {"kid": "another"}},
+        {"headers": {"kid": ""}},
         {"sid": None},
         {"sid": "no uuid"},
         {"ver": None},
@@ -93,15 +108,16 @@ def test_a_token_out_of_its_time_is_invalid(forge: Any, changes: dict[str, Any])
 
 def test_the_algorithm_none_is_refused(forge: Any) -> None:
     header, payload, _ = forge().split(".")
-    refusal(f"{segment({'alg': 'none', 'typ': 'JWT'})}.{payload}.")
-    refusal(f"{segment({'alg': 'None', 'typ': 'JWT'})}.{payload}.")
+    kid = get_keys().present.kid
+    for alg in ("none", "None", "NONE", "nOnE", ""):
+        refusal(f"{segment({'alg': alg, 'typ': 'JWT', 'kid': kid})}.{payload}.")
     refusal(f"{header}.{payload}.")
 
 
 def test_an_asymmetric_algorithm_is_refused(forge: Any) -> None:
     claims = jwt.decode(forge(), options={"verify_signature": False})
     private_key = generate_private_key(public_exponent=65537, key_size=2048)
-    refusal(jwt.encode(claims, private_key, "RS256"))
+    refusal(jwt.encode(claims, private_key, "RS256", headers={"kid": get_keys().present.kid}))
 
 
 def test_a_changed_payload_is_refused(forge: Any) -> None:
@@ -196,3 +212,66 @@ def test_the_cause_is_chained(forge: Any) -> None:
 
 def test_the_asynchronous_form_is_the_same_chain() -> None:
     assert avalidate_access_token.func is validate_access_token
+
+
+# Looking at live sessions anew
+
+
+def identify(user: User) -> Identity:
+    return validate_access_token(issue_access_token(user=user))
+
+
+def test_identities_get_their_users_anew_in_order_and_in_one_query(
+    user: User, django_assert_num_queries: Any
+) -> None:
+    grace = User.objects.create_user("grace")
+    identities = [identify(user), identify(grace), identify(user)]
+    identities.append(identities[0])
+    User.objects.filter(pk=user.pk).update(is_staff=True)
+    with django_assert_num_queries(1):
+        found = reload_identities(identities)
+    assert found == identities  # users are equal by their keys
+    assert [one.user.is_staff for one in found if one is not None] == [True, False, True, True]
+    assert found[0] is not None
+    assert found[0].user is not identities[0].user
+    assert reload_identities([]) == []
+
+
+def change_password(user: User) -> None:
+    user.set_password("another good password")
+    user.save()
+
+
+ENDINGS: list[Callable[[User], Any]] = [
+    change_password,
+    lambda user: User.objects.update(is_active=False),
+    lambda user: User.objects.update(token_version=7),
+    lambda user: user.delete(),
+    lambda user: SignIn.objects.update(revoked_at=timezone.now()),
+    lambda user: SignIn.objects.all().delete(),
+]
+
+
+@pytest.mark.parametrize("end", ENDINGS, ids=range(len(ENDINGS)))
+def test_an_identity_that_ended_is_none(user: User, end: Callable[[User], Any]) -> None:
+    identity = identify(User.objects.get(pk=user.pk))
+    assert reload_identities([identity]) == [identity]
+    end(user)
+    assert reload_identities([identity]) == [None]
+
+
+def test_an_identity_of_no_sign_in_or_of_another_users_is_none(user: User) -> None:
+    identity = identify(user)
+    other = User.objects.create_user("grace")
+    assert reload_identities(
+        [replace(identity, sid=None), replace(identity, user=other), identity]
+    ) == [None, None, identity]
+
+
+def test_many_identities_take_one_query_for_each_batch(
+    user: User, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    monkeypatch.setattr(validation, "BATCH", 2)
+    identities = [identify(user) for _ in range(5)]
+    with django_assert_num_queries(3):
+        assert reload_identities(identities) == identities

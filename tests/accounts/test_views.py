@@ -1,13 +1,14 @@
 """The token endpoints over HTTP."""
 
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from rest_framework.test import APIClient
-from rest_framework.throttling import ScopedRateThrottle
 
-from accounts.models import SignIn, User
+from accounts.models import SignIn, SpentToken, User
 from accounts.tokens import TokenPair, issue_tokens
 from accounts.validation import validate_access_token
 from realtime import CloseCode
@@ -62,6 +63,12 @@ def test_an_inactive_user_cannot_sign_in(api: APIClient, user: User, password: s
 @pytest.mark.parametrize("body", [{}, {"username": "ada"}, {"username": [], "password": "x"}])
 def test_a_body_that_lacks_something_is_a_bad_request(api: APIClient, body: Any, db: None) -> None:
     assert post(api, "", **body).status_code == 400
+
+
+def test_a_form_is_told_that_json_is_wanted(api: APIClient, db: None) -> None:
+    body = {"username": "ada", "password": "x"}
+    response = api.post("/api/token/", body, format="multipart")
+    assert (response.status_code, response.json()["code"]) == (415, "not_supported")
 
 
 def test_refresh_rotates_and_the_old_token_is_over(api: APIClient, pair: TokenPair) -> None:
@@ -137,18 +144,19 @@ def test_a_bad_authorization_header_does_not_matter_where_the_body_is_the_creden
     assert post(api, "refresh/", refresh=pair.refresh).status_code == 200
 
 
-@pytest.mark.parametrize(("path", "scope"), [("", "sign_in"), ("verify/", "token")])
-def test_calls_are_throttled_by_address(
-    api: APIClient, db: None, monkeypatch: pytest.MonkeyPatch, path: str, scope: str
+def test_a_late_reuse_is_answered_401_and_the_end_of_the_sign_in_is_kept(
+    transactional_db: None, api: APIClient, password: str, disconnected: list[Any]
 ) -> None:
-    monkeypatch.setitem(ScopedRateThrottle.THROTTLE_RATES, scope, "2/min")
-    body = {"username": "ada", "password": "wrong", "token": "garbage"}
-    statuses = [post(api, path, **body).status_code for _ in range(3)]
-    assert statuses == [401, 401, 429]
-    other = api.post(f"/api/token/{path}", body, format="json", REMOTE_ADDR="192.0.2.1")
-    assert other.status_code == 401
+    pair = issue_tokens(User.objects.create_user("ada", password=password))
+    rotated = post(api, "refresh/", refresh=pair.refresh).json()
+    SpentToken.objects.update(spent_at=timezone.now() - timedelta(seconds=11))
+    assert_refused(post(api, "refresh/", refresh=pair.refresh))
+    sign_in = SignIn.objects.get()
+    assert sign_in.revoked_at is not None
+    assert disconnected == [{"user": None, "sid": str(sign_in.sid), "code": CloseCode.REVOKED}]
+    assert_refused(post(api, "refresh/", refresh=rotated["refresh"]))
 
 
 @pytest.mark.parametrize("path", ["", "refresh/", "verify/", "revoke/"])
-def test_the_endpoints_take_post_alone(api: APIClient, path: str) -> None:
+def test_the_endpoints_take_post_alone(api: APIClient, db: None, path: str) -> None:
     assert api.get(f"/api/token/{path}").status_code == 405

@@ -1,13 +1,15 @@
 """Signing in from a web page: accounts/browser/."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
+from rest_framework.settings import api_settings
 from rest_framework.test import APIClient
-from rest_framework.throttling import ScopedRateThrottle
 
 from accounts.browser.cookie import NAME
-from accounts.models import SignIn, User
+from accounts.models import SignIn, SpentToken, User
 from accounts.tokens import issue_tokens, rotate_refresh_token
 from accounts.validation import validate_access_token
 from realtime import CloseCode, errors
@@ -89,9 +91,28 @@ def test_a_renewal_stays_in_the_sign_in_and_two_tabs_at_once_both_succeed(
 
 def test_a_spent_refresh_token_is_no_good_in_a_cookie_either(api: APIClient, user: User) -> None:
     spent = issue_tokens(user).refresh
-    rotate_refresh_token(spent)
+    rotated = rotate_refresh_token(spent)
     api.cookies[NAME] = spent
     assert_signed_out(post(api, "refresh"))
+    validate_access_token(rotated.access)
+
+
+def test_a_token_that_was_taken_out_of_the_cookie_and_spent_ends_the_sign_in_later(
+    api: APIClient, signed_in: Any
+) -> None:
+    stolen = api.cookies[NAME].value
+    thief = rotate_refresh_token(stolen)
+    SpentToken.objects.update(spent_at=timezone.now() - timedelta(seconds=11))
+    assert_signed_out(post(api, "refresh"))
+    for access in (thief.access, signed_in.json()["access"]):
+        with pytest.raises(errors.InvalidToken, match="revoked"):
+            validate_access_token(access)
+
+
+def test_a_renewal_prolongs_the_sign_in(api: APIClient, signed_in: Any) -> None:
+    SignIn.objects.update(expires_at=timezone.now())
+    assert post(api, "refresh").status_code == 200
+    assert SignIn.objects.get().expires_at > timezone.now() + timedelta(days=13)
 
 
 def test_an_access_token_or_garbage_in_the_cookie_is_refused(
@@ -162,12 +183,12 @@ def test_the_servers_own_page_is_let_in(api: APIClient, signed_in: Any) -> None:
 def test_calls_are_throttled_as_those_of_the_token_endpoints_are(
     api: APIClient, db: None, monkeypatch: pytest.MonkeyPatch, path: str, scope: str, status: int
 ) -> None:
-    monkeypatch.setitem(ScopedRateThrottle.THROTTLE_RATES, scope, "2/min")
+    monkeypatch.setitem(api_settings.DEFAULT_THROTTLE_RATES, scope, "2/min")
     body = {"username": "ada", "password": "wrong"}
     statuses = [post(api, path, body).status_code for _ in range(3)]
     assert statuses == [status, status, 429]
 
 
 @pytest.mark.parametrize("path", ["sign-in", "refresh", "sign-out"])
-def test_the_endpoints_take_post_alone(api: APIClient, path: str) -> None:
+def test_the_endpoints_take_post_alone(api: APIClient, db: None, path: str) -> None:
     assert api.get(f"{FOLDER}{path}/").status_code == 405

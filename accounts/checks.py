@@ -1,0 +1,48 @@
+"""System checks: keys and rates that are wrong are named before anything runs."""
+
+import time
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from rest_framework.settings import api_settings
+
+from accounts.keys import get_keys
+from accounts.throttles import parse_rate
+
+
+@register("accounts")
+def check_keys(**_: Any) -> list[CheckMessage]:
+    """The keys of tokens."""
+    try:
+        keys = get_keys()
+    except ImproperlyConfigured as error:
+        hint = "docs/tokens.md says which keys there are, and how to make and rotate them."
+        return [Error(str(error), hint=hint, id="accounts.E001")]
+    if keys.previous is not None and keys.previous.until <= time.time():
+        return [
+            Warning(
+                "JWT_PREVIOUS_KEY_UNTIL has passed: no token of the previous key is accepted.",
+                hint="Take JWT_PREVIOUS_KEY and its date out of the settings.",
+                id="accounts.W001",
+            )
+        ]
+    return []
+
+
+@register("accounts")
+def check_rates(**_: Any) -> list[CheckMessage]:
+    """How many calls about tokens an address may make."""
+    problems: list[CheckMessage] = []
+    for scope, rate in api_settings.DEFAULT_THROTTLE_RATES.items():
+        try:
+            parse_rate(str(rate))
+        except ValueError:
+            problems.append(
+                Error(
+                    f"The rate {rate!r} of {scope!r} is none.",
+                    hint="Write it like 10/min: a number, then s, min, h or d.",
+                    id="accounts.E002",
+                )
+            )
+    return problems
