@@ -1,0 +1,11 @@
+"""Limits on clients: connections, handshakes, messages and bytes; 0 lifts one.
+
+What is sent, and how fast connections come, is counted in the process. How many connections a
+user and an address have is counted by all instances together, where they share a Redis.
+"""
+
+from realtime.limits.allowances import Excess
+from realtime.limits.kinds import Limit
+from realtime.limits.limits import Limits
+
+__all__ = ["Excess", "Limit", "Limits"]

@@ -1,0 +1,22 @@
+"""Which addresses count as one."""
+
+from functools import lru_cache
+from ipaddress import IPv6Address, IPv6Network, ip_address
+
+
+@lru_cache(maxsize=4096)
+def group_address(address: str) -> str:
+    """The address, or network, that a client's address is counted under.
+
+    An IPv6 client owns its /64, so that is one; `::ffff:192.0.2.1` is IPv4 on an IPv6 socket.
+    What is no address (a UNIX socket's client has none) stays as it is.
+    """
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(IPv6Network((int(parsed), 64), strict=False))

@@ -1,0 +1,108 @@
+"""The limits of a process: who is let in, and how much a session may send."""
+
+import time
+from dataclasses import dataclass
+
+from realtime.conf import Settings
+from realtime.core.buckets import TokenBucket
+from realtime.limits.addresses import group_address
+from realtime.limits.allowances import BURST_SECONDS, Allowance, Allowances
+from realtime.limits.connections import Connections, open_connections
+from realtime.limits.kinds import Limit
+from realtime.metrics import LIMITED
+from realtime.sessions import Session
+
+
+@dataclass(slots=True)
+class _Place:
+    """What a session takes up."""
+
+    subjects: tuple[str, ...] = ()  # whose connection it is, as far as that is counted
+    allowance: Allowance | None = None
+
+
+class Limits:
+    """Asked at each handshake, and once for each session that begins; `release()` each session."""
+
+    def __init__(self, settings: Settings, *, instance: str) -> None:
+        self._settings = settings
+        self._connections: Connections = open_connections(settings, instance=instance)
+        self._allowances = Allowances(settings)
+        self._places: dict[Session, _Place] = {}
+        rate = settings.handshakes_per_second
+        self._handshakes = (
+            TokenBucket(rate=rate, burst=rate * BURST_SECONDS, now=time.monotonic())
+            if rate
+            else None
+        )
+
+    def admit_handshake(self, connections: int) -> bool:
+        """Whether the process takes one more handshake now, with so many connections open."""
+        most = self._settings.connections_per_process
+        if most and connections > most:
+            LIMITED.labels(Limit.CONNECTIONS_PER_PROCESS).inc()
+            return False
+        if self._handshakes is not None and not self._handshakes.take(time.monotonic()):
+            LIMITED.labels(Limit.HANDSHAKES).inc()
+            return False
+        return True
+
+    async def admit(self, session: Session) -> str | None:
+        """Count a connection for its address and, once that is known, its user.
+
+        Called again when the user becomes known. Returns the limit that the connection would be
+        over, and does not count it then; else None. Never waits longer than `history_timeout`.
+        """
+        place = self._places.setdefault(session, _Place())
+        asked = {
+            subject: (limit, most)
+            for subject, limit, most in self._find_subjects(session)
+            if most and subject not in place.subjects
+        }
+        over = await self._connections.admit([(s, most) for s, (_, most) in asked.items()])
+        if over is None:
+            place.subjects += tuple(asked)
+            return None
+        limit, most = asked[over]
+        LIMITED.labels(limit).inc()
+        return f"at most {most} connections for each {over.partition(' ')[0]}"
+
+    def open_allowance(self, session: Session) -> Allowance | None:
+        """What a session that begins may send, in common with others of its user or address."""
+        allowance = self._allowances.open(_find_sender(session))
+        if allowance is not None:
+            self._places.setdefault(session, _Place()).allowance = allowance
+        return allowance
+
+    def release(self, session: Session) -> None:
+        """Count a session no longer; nothing happens where it never was."""
+        place = self._places.pop(session, None)
+        if place is None:
+            return
+        self._connections.release(place.subjects)
+        if place.allowance is not None:
+            self._allowances.close(place.allowance)
+
+    async def share_forever(self) -> None:
+        """Count together with the other instances, until cancelled."""
+        await self._connections.share_forever()
+
+    async def close(self) -> None:
+        """Take back what this instance has counted."""
+        await self._connections.close()
+
+    def _find_subjects(self, session: Session) -> list[tuple[str, Limit, int]]:
+        subjects = []
+        if session.user_id is not None:
+            most = self._settings.connections_per_user
+            subjects.append((f"user {session.user_id}", Limit.CONNECTIONS_PER_USER, most))
+        address = f"address {group_address(session.address)}"
+        most = self._settings.connections_per_address
+        subjects.append((address, Limit.CONNECTIONS_PER_ADDRESS, most))
+        return subjects
+
+
+def _find_sender(session: Session) -> str:
+    if session.user_id is not None:
+        return f"user {session.user_id}"
+    return f"address {group_address(session.address)}"
