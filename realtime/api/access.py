@@ -1,20 +1,22 @@
 """Who asks for what: the topic of a request, its policy, its query, and its page of a list."""
 
 import asyncio
+import contextlib
 from collections.abc import Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from asgiref.sync import async_to_sync
 from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 
-from realtime.conf import Namespace, Policy
-from realtime.core.errors import PermissionDenied
+from realtime.conf import Namespace
+from realtime.core.errors import NotRunning, PermissionDenied
 from realtime.core.queries import parse_integer, read_query, refuse_unknown
 from realtime.core.topics import Topic, parse_topic
 from realtime.intake import find_namespace
-from realtime.policies import is_allowed
-from realtime.runtime import Runtime
+from realtime.policies import ask, decide
+from realtime.runtime import Runtime, find_runtime
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
@@ -40,10 +42,13 @@ def find_user(request: Request) -> Any:
     return request.user if request.user.is_authenticated else None
 
 
-def require(policy: Policy, request: Request, refusal: str) -> None:
+def require(policy: str, request: Request, refusal: str, *, topic: Topic | None = None) -> None:
     """Let a request pass; raises NotAuthenticated (401), or PermissionDenied with `refusal`."""
     user = find_user(request)
-    if is_allowed(policy, user):
+    allowed = decide(policy, user, topic)
+    if allowed is None:
+        allowed = async_to_sync(ask)(policy, user, topic)
+    if allowed:
         return
     if user is None:
         # Django REST framework's own exception: its 401 carries WWW-Authenticate.
@@ -55,7 +60,7 @@ def open_for_reading(request: Request, name: str) -> tuple[Topic, Namespace]:
     """A topic that the user may subscribe to; raises UnknownTopic, and as `require()` does."""
     topic = parse_topic(name)
     namespace = find_namespace(topic)
-    require(namespace.subscribe, request, f"you may not read {name}")
+    require(namespace.subscribe, request, f"you may not read {name}", topic=topic)
     return topic, namespace
 
 
@@ -75,6 +80,13 @@ def read_slice(request: Request) -> Slice:
 def read_limit(query: dict[str, str]) -> int:
     """How many are asked for; raises InvalidParameter."""
     return parse_integer("limit", query.get("limit", str(DEFAULT_LIMIT)), least=1, most=MAX_LIMIT)
+
+
+def write_sessions() -> None:
+    """Write what this process has not yet written about its sessions: a list shall have them."""
+    with contextlib.suppress(NotRunning):
+        runtime = find_runtime()
+        wait_for(runtime, runtime.recorder.flush())
 
 
 def wait_for(runtime: Runtime, operation: Coroutine[Any, Any, T]) -> T:

@@ -1,13 +1,17 @@
 """Errors of the REST API: always `{"code", "detail"}`, with the codes of the wire protocol."""
 
+import logging
 from http import HTTPStatus
 from typing import Any
 
+from django.db import InterfaceError, OperationalError
 from rest_framework.exceptions import APIException
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from realtime.core.errors import CodedError, ErrorCode, NotRunning, Unavailable
+
+logger = logging.getLogger("realtime.api")
 
 STATUS = {
     ErrorCode.INVALID_JSON: HTTPStatus.BAD_REQUEST,
@@ -52,6 +56,9 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
     """The answer to an exception in a view; None lets Django report a bug."""
     if isinstance(error, NotRunning):
         error = Unavailable(str(error))
+    if isinstance(error, (OperationalError, InterfaceError)):
+        logger.error("the database did not answer a request: %s", error)
+        error = Unavailable("the database does not answer now; try again in a moment")
     if isinstance(error, CodedError):
         return Response(
             {"code": error.code, "detail": error.detail},

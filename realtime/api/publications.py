@@ -69,7 +69,7 @@ class PublicationsView(APIView):
         """Publish: 201 with the publication's position."""
         parsed = parse_topic(topic)
         namespace = find_namespace(parsed)
-        require(namespace.publish, request, f"you may not publish to {topic}")
+        require(namespace.publish, request, f"you may not publish to {topic}", topic=parsed)
         user = find_user(request)
         media_type = _find_media_type(request)
         if media_type != StrictJSONParser.media_type:

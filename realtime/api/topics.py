@@ -6,7 +6,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from realtime.api.access import read_slice, require
+from realtime.api.access import read_slice, require, write_sessions
 from realtime.conf import Policy
 from realtime.models import Session
 
@@ -20,6 +20,7 @@ class TopicsView(APIView):
         """The topics, each with how many sessions it has."""
         require(Policy.STAFF, request, "only staff may list topics")
         part = read_slice(request)
+        write_sessions()
         topics = (
             Session.objects.live()
             .filter(topic__contains=":")  # a session of the echo endpoint has no topic

@@ -4,11 +4,14 @@ from django.urls import path
 
 from realtime.api.presence import PresenceView
 from realtime.api.publications import PublicationsView
+from realtime.api.sessions import SessionsView, SessionView
 from realtime.api.statistics import StatisticsView
 from realtime.api.topics import TopicsView
 
 app_name = "realtime"
 urlpatterns = [
+    path("sessions/", SessionsView.as_view(), name="sessions"),
+    path("sessions/<str:id>/", SessionView.as_view(), name="session"),
     path("topics/", TopicsView.as_view(), name="topics"),
     path("topics/<str:topic>/publications/", PublicationsView.as_view(), name="publications"),
     path("topics/<str:topic>/presence/", PresenceView.as_view(), name="presence"),

@@ -9,6 +9,7 @@ from realtime.history.base import (
     History,
     Item,
     Page,
+    Size,
     Top,
 )
 
@@ -20,6 +21,7 @@ __all__ = [
     "History",
     "Item",
     "Page",
+    "Size",
     "Top",
     "open_history",
 ]

@@ -66,6 +66,14 @@ class Top:
     mark: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What is retained of a topic: publications, and the bytes of their bodies."""
+
+    publications: int
+    bytes: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Page:
     """Retained publications in a row: those with the offsets `start`, `start` + 1, ….
@@ -111,6 +119,10 @@ class History(ABC):
     @abstractmethod
     async def read_tops(self, topics: Sequence[Topic]) -> list[Top]:
         """The top of each topic; a topic that has none yet gets its epoch, at offset 0."""
+
+    @abstractmethod
+    async def measure(self, topics: Sequence[Topic]) -> list[Size]:
+        """What is retained of each topic; looking at one leaves no trace."""
 
     @abstractmethod
     async def renew_epoch(self, topic: Topic, *, lost: str) -> None:

@@ -9,7 +9,17 @@ from realtime.conf import Settings
 from realtime.core.entries import Body
 from realtime.core.errors import Unavailable
 from realtime.core.topics import Topic
-from realtime.history.base import ID_MEMORY, PAGE_BYTES, Accepted, Batch, History, Item, Page, Top
+from realtime.history.base import (
+    ID_MEMORY,
+    PAGE_BYTES,
+    Accepted,
+    Batch,
+    History,
+    Item,
+    Page,
+    Size,
+    Top,
+)
 
 # What one remembered id takes, about.
 ID_BYTES = 200
@@ -35,6 +45,9 @@ class MemoryHistory(History):
 
     async def read_tops(self, topics: Sequence[Topic]) -> list[Top]:
         return [Top(log.epoch, log.top) for log in map(self._open, topics)]
+
+    async def measure(self, topics: Sequence[Topic]) -> list[Size]:
+        return [self._measure(topic) for topic in topics]
 
     async def renew_epoch(self, topic: Topic, *, lost: str) -> None:
         log = self._logs.get(topic)
@@ -64,6 +77,13 @@ class MemoryHistory(History):
         log.expires = now + batch.namespace.history_ttl
         self._evict(keep=log)
         return Accepted(log.epoch, offsets, frozenset(duplicates), log.first)
+
+    def _measure(self, topic: Topic) -> Size:
+        log = self._logs.get(topic)
+        if log is None:
+            return Size(0, 0)
+        self._bytes -= log.expire(time.monotonic())
+        return Size(len(log.bodies), log.bytes)
 
     def _open(self, topic: Topic) -> "_Log":
         log = self._logs.get(topic)

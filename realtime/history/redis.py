@@ -34,6 +34,7 @@ from realtime.history.base import (
     Batch,
     History,
     Page,
+    Size,
     Top,
 )
 from realtime.redis_address import is_same_redis, make_pool
@@ -45,6 +46,7 @@ _FOLDER = Path(__file__).parent
 _APPEND = (_FOLDER / "append.lua").read_bytes()
 _READ = (_FOLDER / "read.lua").read_text()
 _TOPS = (_FOLDER / "tops.lua").read_text()
+_SIZES = (_FOLDER / "sizes.lua").read_text()
 _RENEW = (_FOLDER / "renew.lua").read_text()
 
 
@@ -78,6 +80,7 @@ class RedisHistory(History):
         self._client = Redis(connection_pool=pool)
         self._read_script = self._client.register_script(_READ)
         self._tops_script = self._client.register_script(_TOPS)
+        self._sizes_script = self._client.register_script(_SIZES)
         self._renew_script = self._client.register_script(_RENEW)
 
     async def append(self, batches: Sequence[Batch]) -> list[Accepted | Unavailable]:
@@ -114,6 +117,11 @@ class RedisHistory(History):
             Top(epoch.decode(), int(top), mark)
             for epoch, top, mark in zip(reply[::3], reply[1::3], reply[2::3], strict=True)
         ]
+
+    async def measure(self, topics: Sequence[Topic]) -> list[Size]:
+        keys = [_key(topic, part) for topic in topics for part in ("meta", "log")]
+        reply = await self._run(self._sizes_script, keys, [])
+        return [Size(*map(int, pair)) for pair in zip(reply[::2], reply[1::2], strict=True)]
 
     async def renew_epoch(self, topic: Topic, *, lost: str) -> None:
         keys = [_key(topic, "meta"), _key(topic, "log")]
