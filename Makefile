@@ -26,6 +26,8 @@ check: .venv/dev.done clients/js/node_modules/.done
 	$(BIN)/mypy
 	PYTHONPATH=clients/python $(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive project accounts realtime demo clients/python/realtime_client
+	$(BIN)/pip-audit --progress-spinner off --disable-pip --no-deps --requirement requirements.txt
 	$(NPM) run --silent check
 
 # Compare with other servers in one run, about nine minutes: docs/performance.md says how.

@@ -15,16 +15,20 @@ from django.conf import settings  # noqa: E402
 
 from accounts.middleware import TokenMiddleware  # noqa: E402
 from accounts.origins import OriginMiddleware  # noqa: E402
+from realtime.forwarded import ForwardedMiddleware  # noqa: E402
 from realtime.lifecycle import RuntimeMiddleware  # noqa: E402
 from realtime.routing import application as websocket_application  # noqa: E402
 
-application = RuntimeMiddleware(
-    ProtocolTypeRouter(
-        {
-            "http": django_application,
-            "websocket": OriginMiddleware(
-                TokenMiddleware(websocket_application), settings.ALLOWED_ORIGINS
-            ),
-        }
-    )
+application = ForwardedMiddleware(
+    RuntimeMiddleware(
+        ProtocolTypeRouter(
+            {
+                "http": django_application,
+                "websocket": OriginMiddleware(
+                    TokenMiddleware(websocket_application), settings.ALLOWED_ORIGINS
+                ),
+            }
+        )
+    ),
+    trusted_proxies=settings.TRUSTED_PROXIES,
 )

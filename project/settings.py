@@ -8,6 +8,8 @@ from typing import Any
 import environ
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from project.development import load_secret
 from project.logs import HIDDEN
@@ -24,9 +26,24 @@ DEBUG = env.bool("DJANGO_DEBUG", True)
 DATA_DIR = Path(env.str("DATA_DIR", str(BASE_DIR / "var")))
 
 
+def read_text(name: str) -> str:
+    """A variable, or else the content of the file that `<name>_FILE` names; may be empty."""
+    text: str = env.str(name, "")
+    path: str = env.str(f"{name}_FILE", "")
+    if not path:
+        # A line of .env holds no line break, of which PEM has many.
+        return text.replace("\\n", "\n") if text.startswith("-----BEGIN") else text
+    if text:
+        raise ImproperlyConfigured(f"Of {name} and {name}_FILE set one")
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise ImproperlyConfigured(f"{name}_FILE cannot be read: {error}") from error
+
+
 def read_secret(name: str, *, least: int) -> str:
     """A secret from the environment; in development only, one that is made when missing."""
-    secret: str = env.str(name, "")
+    secret = read_text(name)
     if not secret and DEBUG:
         return load_secret(name, DATA_DIR / "secrets")
     if (
@@ -44,13 +61,26 @@ def read_secret(name: str, *, least: int) -> str:
 
 
 SECRET_KEY = read_secret("DJANGO_SECRET_KEY", least=50)
-JWT_SIGNING_KEY = read_secret("JWT_SIGNING_KEY", least=32)
+# docs/tokens.md; accounts/checks.py sees that they fit.
+JWT_ALGORITHM = env.str("JWT_ALGORITHM", "HS256")
+JWT_SIGNING_KEY = (
+    read_secret("JWT_SIGNING_KEY", least=32)
+    if JWT_ALGORITHM.startswith("HS")
+    else read_text("JWT_SIGNING_KEY")
+)
+JWT_PREVIOUS_KEY = read_text("JWT_PREVIOUS_KEY")
+JWT_PREVIOUS_ALGORITHM = env.str("JWT_PREVIOUS_ALGORITHM", JWT_ALGORITHM)
+JWT_PREVIOUS_KEY_UNTIL = env.str("JWT_PREVIOUS_KEY_UNTIL", "")
 if SECRET_KEY == JWT_SIGNING_KEY:
     raise ImproperlyConfigured("JWT_SIGNING_KEY has to differ from DJANGO_SECRET_KEY")
 
 ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", default=[])
 # Origins besides the server's own host, as https://app.example.org or https://*.example.org.
 ALLOWED_ORIGINS = env.list("DJANGO_ALLOWED_ORIGINS", default=[])
+# Behind this many proxies a client's address is that far from the right in X-Forwarded-For.
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
+if TRUSTED_PROXIES < 0:
+    raise ImproperlyConfigured("TRUSTED_PROXIES is a number of proxies: 0 or more")
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -63,7 +93,7 @@ INSTALLED_APPS = [
     "corsheaders",
     "csp",
     "rest_framework",
-    "rest_framework_simplejwt.token_blacklist",
+    "axes",
     "channels",
     "accounts",
     "realtime",
@@ -80,6 +110,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "project.urls"
 ASGI_APPLICATION = "project.asgi.application"
@@ -133,6 +164,7 @@ CHANNEL_LAYERS: dict[str, Any] = {
 }
 REALTIME: dict[str, Any] = {
     "REDIS_URL": REDIS_URL,
+    "IDENTITY_LOADER": "accounts.validation.reload_identities",
     # The conversation on the dashboard, where everybody sees who else is there.
     "NAMESPACES": {"lobby": {"kind": "broadcast", "presence": True}},
     **read_environment(os.environ),
@@ -152,14 +184,52 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 SIMPLE_JWT = {
-    "ALGORITHM": "HS256",
+    "ALGORITHM": JWT_ALGORITHM,
     "SIGNING_KEY": JWT_SIGNING_KEY,
     "ISSUER": env.str("JWT_ISSUER", "realtime-server"),
     "AUDIENCE": env.str("JWT_AUDIENCE", "realtime"),
     "ACCESS_TOKEN_LIFETIME": timedelta(seconds=env.int("JWT_ACCESS_SECONDS", 600)),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=env.int("JWT_REFRESH_DAYS", 14)),
-    "ROTATE_REFRESH_TOKENS": True,
-    "BLACKLIST_AFTER_ROTATION": True,
+}
+# A refresh token that is used again within this time is refused; later it ends the sign-in.
+JWT_REUSE_GRACE_SECONDS = env.float("JWT_REUSE_GRACE_SECONDS", 10.0)
+
+# Guessing at the admin's sign-in page (django-axes), see accounts/lockouts.py.
+AUTHENTICATION_BACKENDS = [
+    "accounts.lockouts.LockoutBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AXES_FAILURE_LIMIT = env.int("ADMIN_SIGN_IN_FAILURES", 10)
+AXES_COOLOFF_TIME = timedelta(seconds=env.int("ADMIN_LOCKOUT_SECONDS", 900))
+AXES_HANDLER = "accounts.lockouts.AdminHandler"
+AXES_LOCKOUT_PARAMETERS = ["ip_address"]
+AXES_CLIENT_IP_CALLABLE = "accounts.addresses.find_address"
+AXES_LOCKOUT_CALLABLE = "accounts.lockouts.answer_locked_out"
+# Who is locked out already makes no more rows, and is let in again in time.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_SENSITIVE_PARAMETERS = ["username", "csrfmiddlewaretoken"]
+AXES_DISABLE_ACCESS_LOG = True
+AXES_VERBOSE = False
+
+# Counts of sign-ins: shared by all instances in Redis, `process` while Redis is away. Django's
+# cache knows no Sentinel, and there each instance counts for itself.
+_process_cache = {
+    "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+    "OPTIONS": {"MAX_ENTRIES": 100_000},
+}
+CACHES: dict[str, Any] = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "OPTIONS": {
+            "socket_timeout": 0.5,
+            "socket_connect_timeout": 0.5,
+            "retry": Retry(NoBackoff(), 0),
+        },
+    }
+    if REDIS_URL and "+sentinel:" not in REDIS_URL
+    else _process_cache,
+    "process": {**_process_cache, "LOCATION": "process"},
 }
 
 # REST
@@ -170,12 +240,13 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["realtime.api.parsers.StrictJSONParser"],
     "DEFAULT_THROTTLE_RATES": {
-        "sign_in": env.str("SIGN_IN_RATE", "10/min"),
+        "sign_in": env.str("SIGN_IN_RATE", "60/min"),
+        "sign_in_failure": env.str("SIGN_IN_FAILURE_RATE", "10/min"),
         "token": env.str("TOKEN_RATE", "60/min"),
     },
     "EXCEPTION_HANDLER": "realtime.api.errors.handle_exception",
-    # Behind this many proxies a client's address is that far from the right in X-Forwarded-For.
-    "NUM_PROXIES": env.int("TRUSTED_PROXIES", 0),
+    # REMOTE_ADDR is the client's address already, and X-Forwarded-For is not believed again.
+    "NUM_PROXIES": 0,
 }
 
 # Web security

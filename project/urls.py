@@ -1,9 +1,19 @@
 """HTTP paths."""
 
 from django.contrib import admin
+from django.templatetags.static import static
 from django.urls import include, path
+from django.utils.functional import lazy
+from django.views.generic import RedirectView
+
+admin.site.site_header = admin.site.site_title = "Real-time server"
+admin.site.index_title = "Administration"
+
+# Pages that name no icon of their own, such as the admin's, are asked about this one.
+favicon = RedirectView.as_view(url=lazy(static, str)("demo/icon.svg"))
 
 urlpatterns = [
+    path("favicon.ico", favicon),
     path("admin/", admin.site.urls),
     path("api/", include("accounts.urls")),
     path("api/browser/", include("accounts.browser.urls")),

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from realtime.control import adisconnect, disconnect
+    from realtime.control import adisconnect, arecheck, disconnect, recheck
     from realtime.core import errors
     from realtime.core.close_codes import CloseCode
     from realtime.core.identity import Identity
@@ -25,10 +25,12 @@ __all__ = [
     "Position",
     "adisconnect",
     "apublish",
+    "arecheck",
     "array_source",
     "disconnect",
     "errors",
     "publish",
+    "recheck",
 ]
 
 _HOMES = {
@@ -37,9 +39,11 @@ _HOMES = {
     "Position": "realtime.core.positions",
     "adisconnect": "realtime.control",
     "apublish": "realtime.publishing",
+    "arecheck": "realtime.control",
     "array_source": "realtime.sources",
     "disconnect": "realtime.control",
     "publish": "realtime.publishing",
+    "recheck": "realtime.control",
 }
 
 

@@ -5,6 +5,7 @@ from django.apps import AppConfig
 
 class RealtimeConfig(AppConfig):
     name = "realtime"
+    verbose_name = "Real-time"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

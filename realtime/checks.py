@@ -4,15 +4,17 @@ import asyncio
 from typing import Any
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer
+from django.apps import apps
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Info, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 from redis.exceptions import RedisError
 
-from realtime.conf import Kind, Settings, get_settings
+from realtime.conf import Kind, Policy, Settings, get_settings
 from realtime.core.errors import InvalidParameter
 from realtime.core.windows import parse_window
+from realtime.policies import is_permission, load_callable
 from realtime.redis_address import FORMS, parse_address, ping
 
 REDIS_TIMEOUT = 2.0
@@ -31,7 +33,13 @@ def check_settings(**_: Any) -> list[CheckMessage]:
                 id="realtime.E001",
             )
         ]
-    return [*_check_layer(settings), *_check_namespaces(settings), *_check_redis(settings)]
+    return [
+        *_check_layer(settings),
+        *_check_namespaces(settings),
+        *_check_policies(settings),
+        *_check_identity_loader(settings),
+        *_check_redis(settings),
+    ]
 
 
 def _check_layer(settings: Settings) -> list[CheckMessage]:
@@ -90,6 +98,76 @@ def _check_namespaces(settings: Settings) -> list[CheckMessage]:
                     )
                 )
     return problems
+
+
+def _check_policies(settings: Settings) -> list[CheckMessage]:
+    named = {"ECHO_POLICY": settings.echo_policy}
+    for name, namespace in settings.namespaces.items():
+        named[f"{name}.subscribe"] = namespace.subscribe
+        named[f"{name}.publish"] = namespace.publish
+    problems: list[CheckMessage] = []
+    for place, policy in named.items():
+        if policy in list(Policy):
+            continue
+        if is_permission(policy):
+            if policy not in _list_permissions():
+                problems.append(
+                    Info(
+                        f"The policy of {place} is a permission that no model declares: {policy}",
+                        hint="Until somebody makes it in the database, superusers alone have it.",
+                        id="realtime.I001",
+                    )
+                )
+            continue
+        problem = _find_problem(policy)
+        if problem is not None:
+            problems.append(
+                Error(
+                    f"The policy of {place} cannot be used: {problem}",
+                    hint="Name anyone, authenticated, staff, a permission (app.codename), or the "
+                    "dotted path of a callable (user, topic) -> bool.",
+                    id="realtime.E008",
+                )
+            )
+    return problems
+
+
+def _check_identity_loader(settings: Settings) -> list[CheckMessage]:
+    try:
+        if settings.identity_loader:
+            import_string(settings.identity_loader)
+    except ImportError as error:
+        return [
+            Error(
+                f"REALTIME['IDENTITY_LOADER'] cannot be loaded: {error}",
+                hint="Give the dotted path of a callable "
+                "(Sequence[Identity]) -> list[Identity | None], or leave it empty.",
+                id="realtime.E009",
+            )
+        ]
+    return []
+
+
+def _find_problem(path: str) -> str | None:
+    try:
+        judge = load_callable(path)
+    except ImportError as error:
+        return str(error)
+    return None if callable(judge) else f"{path} is no callable"
+
+
+def _list_permissions() -> set[str]:
+    return {
+        f"{model._meta.app_label}.{codename}"
+        for model in apps.get_models()
+        for codename, _ in (
+            *(
+                (f"{action}_{model._meta.model_name}", "")
+                for action in model._meta.default_permissions
+            ),
+            *model._meta.permissions,
+        )
+    }
 
 
 def _check_redis(settings: Settings) -> list[CheckMessage]:

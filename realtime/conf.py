@@ -42,11 +42,17 @@ class Format(StrEnum):
 
 
 class Policy(StrEnum):
-    """Who may subscribe or publish."""
+    """Who may subscribe or publish, in a word; `realtime.policies` says what else can be named."""
 
     ANYONE = "anyone"
     AUTHENTICATED = "authenticated"
     STAFF = "staff"
+
+
+# A word of `Policy`, a permission ("app.codename"), or the dotted path of a callable.
+PolicyName = Annotated[
+    str, Meta(pattern=r"^(anyone|authenticated|staff|[A-Za-z_]\w*(\.[A-Za-z_]\w*)+)$")
+]
 
 
 class Slow(StrEnum):
@@ -59,6 +65,7 @@ class Slow(StrEnum):
 class Namespace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options of a family of topics.
 
+    subscribe, publish: who may; see `realtime.policies`.
     history_size: publications kept for each topic; 0 turns history off (at most once).
     history_bytes: bytes kept for each topic; the newest publication always stays.
     history_ttl: seconds after the last publication until a topic's history goes.
@@ -71,8 +78,8 @@ class Namespace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     kind: Kind
     format: Format = Format.NPY
-    subscribe: Policy = Policy.AUTHENTICATED
-    publish: Policy = Policy.AUTHENTICATED
+    subscribe: PolicyName = Policy.AUTHENTICATED
+    publish: PolicyName = Policy.AUTHENTICATED
     history_size: AtLeastZero = 1000
     history_bytes: Positive = 16 * MIB
     history_ttl: Seconds = 86_400.0
@@ -100,7 +107,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     # Redis for the history; empty: the history is kept in the memory of this one process.
     redis_url: str = ""
     # Who may use /ws/echo/.
-    echo_policy: Policy = Policy.AUTHENTICATED
+    echo_policy: PolicyName = Policy.AUTHENTICATED
 
     # How long a session may wait with its first message, the credential.
     authentication_timeout: Seconds = 10.0
@@ -108,6 +115,16 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     expiry_grace: Annotated[float, Meta(ge=0)] = 25.0
     # The WebSocket ping interval that clients are told; daphne's --ping-interval.
     ping_interval: Seconds = 20.0
+
+    # What is deployed, as the admin shows it for each instance: a version, a tag, a commit.
+    release: str = "0.1.0"
+
+    # What reads the users of live sessions anew, to end those that were revoked: the dotted path
+    # of a callable (Sequence[Identity]) -> list[Identity | None], None for one that is over.
+    # Empty: users are looked up by their key, and have to be active.
+    identity_loader: str = ""
+    # How often that is done for all sessions, besides at each change that is heard of.
+    recheck_seconds: Seconds = 30.0
 
     # The longest text message from a client.
     max_text_bytes: Positive = 64 * 1024
@@ -150,6 +167,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
 
     # Limits on clients; 0 lifts one. Messages are counted for each user, or else address.
     messages_per_second: AtLeastZero = 2000
+    bytes_per_second: AtLeastZero = 64 * MIB
     connections_per_user: AtLeastZero = 1000
     connections_per_address: AtLeastZero = 2000
     handshakes_per_second: AtLeastZero = 500
@@ -158,6 +176,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     # The claim of this process to be alive, and how often it is renewed.
     lease_seconds: Seconds = 15.0
     lease_renewal_seconds: Seconds = 5.0
+    # Whether sessions are written to the database, for the admin to show them.
+    track_sessions: bool = True
+    # How often the counts of live sessions (messages, bytes, errors) are written.
+    count_seconds: Seconds = 15.0
+    # How long the rows of ended sessions are kept, in days; 0: for ever.
+    session_retention_days: Annotated[float, Meta(ge=0)] = 30.0
 
     @property
     def frame_limit(self) -> int:

@@ -1,15 +1,19 @@
-"""Ending sessions from any Python code, on every instance."""
+"""Ending sessions, or checking them anew, from any Python code and on every instance."""
 
 import asyncio
 import logging
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from realtime.core.close_codes import CloseCode
 from realtime.core.errors import NotRunning
-from realtime.runtime import find_runtime
+from realtime.runtime import Runtime, find_runtime
 from realtime.sessions import Target
 
 logger = logging.getLogger("realtime.control")
+
+# More users than this are told apart no longer: everybody is looked at.
+MAX_USERS = 1000
 
 
 def disconnect(
@@ -25,16 +29,7 @@ def disconnect(
     Unavailable where other instances cannot be reached.
     """
     target = _build_target(session=session, user=user, sid=sid)
-    try:
-        runtime = find_runtime()
-    except NotRunning:
-        logger.info("no server can be reached from this process; no session was ended")
-        return
-    operation = runtime.disconnect(target, code)
-    if runtime.is_current():
-        runtime.run_soon(operation)
-    else:
-        asyncio.run_coroutine_threadsafe(operation, runtime.loop).result()
+    _run(lambda runtime: runtime.disconnect(target, code))
 
 
 async def adisconnect(
@@ -46,6 +41,36 @@ async def adisconnect(
 ) -> None:
     """The same as `disconnect()`, for async code."""
     await asyncio.to_thread(disconnect, session=session, user=user, sid=sid, code=code)
+
+
+def recheck(*, users: Iterable[Any] | None = None) -> None:
+    """Look again whether these users (instances or keys; None: everybody) may be where they are.
+
+    Call it after a change of what a policy depends on: a session whose user is gone ends with
+    4505, and one that may not be where it is any more with 4503. Groups and permissions of
+    Django's users need no call. Raises Unavailable where other instances cannot be reached.
+    """
+    keys = None if users is None else {str(getattr(user, "pk", user)) for user in users}
+    if keys is not None and len(keys) > MAX_USERS:
+        keys = None
+    _run(lambda runtime: runtime.recheck(keys))
+
+
+async def arecheck(*, users: Iterable[Any] | None = None) -> None:
+    """The same as `recheck()`, for async code."""
+    await asyncio.to_thread(recheck, users=users)
+
+
+def _run(build: Callable[[Runtime], Coroutine[Any, Any, None]]) -> None:
+    try:
+        runtime = find_runtime()
+    except NotRunning:
+        logger.info("no server can be reached from this process, so no session was told")
+        return
+    if runtime.is_current():
+        runtime.run_soon(build(runtime))
+    else:
+        asyncio.run_coroutine_threadsafe(build(runtime), runtime.loop).result()
 
 
 def _build_target(*, session: str | None, user: Any, sid: str | None) -> Target:

@@ -37,6 +37,9 @@ SKIPPED_PUBLICATIONS = Counter(
     ["namespace"],
 )
 ERRORS = Counter("realtime_errors", "Error messages to clients, by their code", ["code"])
+LIMITED = Counter(
+    "realtime_limited", "What was over a limit, and refused or slowed down for it", ["limit"]
+)
 PUBLICATIONS = Counter(
     "realtime_publications",
     "Publications by this process: accepted, duplicate (of an id), unconfirmed",

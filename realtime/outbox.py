@@ -181,6 +181,7 @@ class Outbox:
     ) -> None:
         self.messages = 0
         self.bytes = 0
+        self.skipped = 0  # publications that newer ones took the place of
         self.on_empty: Callable[[], None] | None = None
         self._send = send
         self._limit = limit
@@ -201,6 +202,11 @@ class Outbox:
     def is_writing(self) -> bool:
         """Whether something waits or is being written."""
         return self._writer is not None
+
+    @property
+    def waiting(self) -> int:
+        """The bytes that wait behind the item being written."""
+        return self._waiting
 
     def has_room(self, size: int) -> bool:
         """Whether an item of that many bytes would be taken."""

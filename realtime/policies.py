@@ -1,16 +1,111 @@
-"""Who may do what: the policies of a namespace, and of the echo endpoint."""
+"""Who may do what: the policies of a namespace, and of the echo endpoint.
 
+A policy is one of
+
+- `anyone`, `authenticated`, `staff`;
+- a permission of Django's, `app.codename`, where an app of that label is installed;
+- the dotted path of a callable `(user, topic) -> bool`, sync or async; `topic` is the text
+  `namespace:name`. A sync one runs in a thread and may use the database.
+
+All but `anyone` want a signed-in user, so a callable never sees an anonymous one. Whatever the
+policy says, a topic whose name is `user.<key>` is for the user with that primary key alone.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from realtime.conf import Policy
+from channels.db import database_sync_to_async
+from django.apps import apps
+from django.utils.module_loading import import_string
+
+from realtime.conf import Namespace, Policy
+from realtime.core.topics import Topic
+
+PERSONAL_PREFIX = "user."
 
 
-def is_allowed(policy: Policy, user: Any) -> bool:
-    """Whether the policy lets this user in; `user` None is an anonymous session."""
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What a user may do on a topic."""
+
+    subscribe: bool
+    publish: bool
+
+
+NO_RIGHTS = Rights(subscribe=False, publish=False)
+
+
+def is_open(policy: str, topic: Topic | None = None) -> bool:
+    """Whether nobody has to sign in. `topic` is None for the echo endpoint."""
+    return policy == Policy.ANYONE and find_owner(topic) is None
+
+
+def find_owner(topic: Topic | None) -> str | None:
+    """The primary key of the one user whom a personal topic is for; None of any other topic."""
+    if topic is None or not topic.name.startswith(PERSONAL_PREFIX):
+        return None
+    return topic.name.removeprefix(PERSONAL_PREFIX)
+
+
+def decide(policy: str, user: Any, topic: Topic | None = None) -> bool | None:
+    """Whether the policy lets this user in; None where `ask()` has to find out.
+
+    `user` None is an anonymous session.
+    """
+    if user is None:
+        return is_open(policy, topic)
+    if find_owner(topic) not in (None, str(user.pk)):
+        return False
     match policy:
-        case Policy.ANYONE:
+        case Policy.ANYONE | Policy.AUTHENTICATED:
             return True
-        case Policy.AUTHENTICATED:
-            return user is not None
         case Policy.STAFF:
-            return user is not None and bool(user.is_staff)
+            return bool(user.is_staff)
+        case _:
+            return None
+
+
+async def ask(policy: str, user: Any, topic: Topic | None = None) -> bool:
+    """Ask the database for a permission, or the project's own callable.
+
+    What the callable raises goes through.
+    """
+    if is_permission(policy):
+        return bool(await database_sync_to_async(user.has_perm)(policy))
+    judge = load_callable(policy)
+    name = "" if topic is None else str(topic)
+    if inspect.iscoroutinefunction(judge):
+        return bool(await judge(user, name))
+    answer = await database_sync_to_async(judge)(user, name)
+    # Of an object with an async `__call__`, or behind a decorator: as such it would be true.
+    return bool(await answer if inspect.isawaitable(answer) else answer)
+
+
+async def is_allowed(policy: str, user: Any, topic: Topic | None = None) -> bool:
+    """Whether the policy lets this user in; `user` None is an anonymous session."""
+    decided = decide(policy, user, topic)
+    return await ask(policy, user, topic) if decided is None else decided
+
+
+async def find_rights(namespace: Namespace, user: Any, topic: Topic) -> Rights:
+    """What this user may do on a topic."""
+    subscribe = await is_allowed(namespace.subscribe, user, topic)
+    if namespace.publish == namespace.subscribe:
+        return Rights(subscribe, subscribe)
+    return Rights(subscribe, await is_allowed(namespace.publish, user, topic))
+
+
+def is_permission(policy: str) -> bool:
+    """Whether a policy is a permission of an installed app, and no path of a callable."""
+    label, _, codename = policy.partition(".")
+    return "." not in codename and label in apps.app_configs
+
+
+@cache
+def load_callable(path: str) -> Callable[[Any, str], Any]:
+    """The callable at a dotted path; raises ImportError."""
+    judge: Callable[[Any, str], Any] = import_string(path)
+    return judge

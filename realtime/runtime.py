@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any
 
 from realtime.conf import get_settings
@@ -24,9 +24,10 @@ from realtime.layer import Layer
 from realtime.limits import Limits
 from realtime.pipeline import Pipeline, Receipt
 from realtime.presence import Member, open_presence
-from realtime.recorder import Recorder
+from realtime.rechecks import Rechecks
 from realtime.rosters import MEMBERS, Rosters
 from realtime.sessions import Sessions, Target
+from realtime.tracking import Recorder
 
 logger = logging.getLogger("realtime")
 
@@ -47,7 +48,7 @@ class Runtime:
         self.layer = Layer(self.settings)
         self.history = open_history(self.settings)
         self.sessions = Sessions()
-        self.limits = Limits(self.settings)
+        self.limits = Limits(self.settings, instance=self.instance_id)
         self.is_draining = False
         self.requested_bytes = 0  # of arrays that are being made for clients
         self.hub = Hub(
@@ -68,17 +69,24 @@ class Runtime:
             layer=self.layer,
             store=open_presence(self.settings, instance=self.instance_id),
         )
-        self.recorder = Recorder(instance_id=self.instance_id, settings=self.settings)
+        self.rechecks = Rechecks(settings=self.settings, sessions=self.sessions)
+        self.recorder = Recorder(
+            instance_id=self.instance_id,
+            version=self.settings.release,
+            settings=self.settings,
+            sessions=self.sessions,
+        )
         self._tasks: set[asyncio.Task[Any]] = set()
         if has_sessions:
             self.run_soon(self._join_control())
             self.run_soon(self.hub.receive_forever())
             self.run_soon(self.hub.check_forever())
+            self.run_soon(self.limits.share_forever())
             self.run_soon(self.rosters.save_forever())
             self.run_soon(self.rosters.read_forever())
             self.run_soon(self.rosters.watch_forever())
-            self.run_soon(self.recorder.record_forever())
-            self.run_soon(self.recorder.renew_forever())
+            self.run_soon(self.rechecks.run_forever())
+            self.run_soon(self.recorder.run_forever())
 
     def is_current(self) -> bool:
         """Whether the caller runs in this runtime's loop."""
@@ -126,6 +134,16 @@ class Runtime:
                 },
             )
 
+    async def recheck(self, users: Collection[str] | None) -> None:
+        """Look again, here and everywhere, at sessions of these users (keys), or of everybody.
+
+        Raises Unavailable.
+        """
+        self.rechecks.ask(users)
+        if self.layer.is_shared:
+            keys = None if users is None else list(users)
+            await self.layer.send(CONTROL_GROUP, {"type": "recheck", "users": keys})
+
     async def stop(self) -> None:
         """Commit what waits, write what is left, let go of everything."""
         await self.pipeline.close()
@@ -136,6 +154,7 @@ class Runtime:
             # Again where it got lost: asyncio.wait_for of Python 3.11, which redis-py uses, takes
             # a result that comes at the same moment for the answer to it.
             _, tasks = await asyncio.wait(tasks, timeout=CANCEL_AGAIN)
+        await self.limits.close()
         await self.rosters.close()
         await self.recorder.close()
         await self.history.close()
@@ -145,10 +164,14 @@ class Runtime:
         if message["type"] == MEMBERS:
             self.rosters.hear(message)
             return
-        if message["type"] != "disconnect":
-            raise ValueError(f"unknown control message {message['type']!r}")
-        target = Target(message["session"], message["user"], message["sid"])
-        self.sessions.disconnect(target, CloseCode(message["code"]))
+        match message["type"]:
+            case "disconnect":
+                target = Target(message["session"], message["user"], message["sid"])
+                self.sessions.disconnect(target, CloseCode(message["code"]))
+            case "recheck":
+                self.rechecks.ask(message["users"])
+            case _:
+                raise ValueError(f"unknown control message {message['type']!r}")
 
     async def _join_control(self) -> None:
         while True:

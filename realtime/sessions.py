@@ -4,7 +4,7 @@ import random
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +42,9 @@ class Session:
     address: str
     user_agent: str
     close: Callable[[CloseCode, str], None]
+    # Look again whether this user may be here.
+    recheck: Callable[[Identity], Awaitable[None]]
+    outbox: Any = None  # while the session lives; it counts what goes out
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     identity: Identity | None = None
     began: float = field(default_factory=time.time)
@@ -51,7 +54,13 @@ class Session:
     bytes_in: int = 0
     messages_out: int = 0
     bytes_out: int = 0
+    errors: int = 0
+    skipped: int = 0
+    waiting_bytes: int = 0
     close_code: int | None = None
+    has_begun: bool = False
+    look: int = 0  # the last one of `Rechecks` that found it
+    _counted: tuple[int, ...] = (0, 0, 0, 0, 0)
 
     @property
     def user(self) -> Any:
@@ -70,6 +79,27 @@ class Session:
     def sid(self) -> str | None:
         return self.identity.sid if self.identity else None
 
+    def take_counts(self) -> None:
+        """Note what the outbox has counted until now."""
+        if (outbox := self.outbox) is not None:
+            self.messages_out, self.bytes_out = outbox.messages, outbox.bytes
+            self.skipped, self.waiting_bytes = outbox.skipped, outbox.waiting
+
+    def has_moved(self) -> bool:
+        """Whether anything has been counted since this was asked last."""
+        self.take_counts()
+        before, self._counted = (
+            self._counted,
+            (
+                self.messages_in,
+                self.messages_out,
+                self.errors,
+                self.skipped,
+                self.waiting_bytes,
+            ),
+        )
+        return self._counted != before
+
     def describe(self) -> dict[str, str | None]:
         """Who this is, for a line of the log."""
         return {
@@ -87,6 +117,7 @@ class Sessions:
         self._open: set[Session] = set()  # every accepted socket, signed in or not
         self._sessions: dict[str, Session] = {}
         self._recent: deque[tuple[float, Target, CloseCode]] = deque(maxlen=MAX_RECENT)
+        self._ended_messages = (0, 0)  # of sessions that are no more: in, out
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -98,6 +129,11 @@ class Sessions:
     def open(self) -> tuple[Session, ...]:
         """Every accepted socket, also one whose handshake is under way."""
         return tuple(self._open)
+
+    @property
+    def open_count(self) -> int:
+        """How many of those there are."""
+        return len(self._open)
 
     def enter(self, session: Session) -> None:
         """Note a socket that was accepted."""
@@ -116,8 +152,20 @@ class Sessions:
                 return
 
     def remove(self, session: Session) -> None:
+        """A session has ended, and its counts are final."""
         self._open.discard(session)
         self._sessions.pop(session.id, None)
+        incoming, outgoing = self._ended_messages
+        self._ended_messages = (incoming + session.messages_in, outgoing + session.messages_out)
+
+    def count_messages(self) -> tuple[int, int]:
+        """The messages of all sessions since the start: from clients, and to them."""
+        incoming, outgoing = self._ended_messages
+        for session in self:
+            session.take_counts()
+            incoming += session.messages_in
+            outgoing += session.messages_out
+        return incoming, outgoing
 
     def disconnect(self, target: Target, code: CloseCode, reason: str = "") -> int:
         """End the sessions that the target means; returns how many."""
@@ -125,10 +173,16 @@ class Sessions:
         while self._recent and self._recent[0][0] < now - RECENT_SECONDS:
             self._recent.popleft()
         self._recent.append((now, target, code))
-        ended = [session for session in self if target.matches(session)]
+        ended = self._find(target)
         for session in ended:
             session.close(code, reason)
         return len(ended)
+
+    def _find(self, target: Target) -> list[Session]:
+        if target.session is not None:  # one of thousands, and an administrator may mean many
+            session = self._sessions.get(target.session)
+            return [] if session is None else [session]
+        return [session for session in self if target.matches(session)]
 
 
 def pick_retry_after(count: int = 0) -> str:

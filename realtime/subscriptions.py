@@ -271,6 +271,7 @@ class Subscription(Follower):
             return  # it, or a newer one, goes when the outbox has drained
         if skipped:
             SKIPPED_PUBLICATIONS.labels(self.held.topic.namespace).inc(skipped)
+            self._outbox.skipped += skipped
         self._newest = None
         self._sent = publication.number
         self._outbox.put(frames)

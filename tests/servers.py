@@ -48,6 +48,7 @@ class Project:
             "DATA_DIR": str(self.folder),
             "DJANGO_SETTINGS_MODULE": "project.settings",
             "SIGN_IN_RATE": "1000/min",
+            "SIGN_IN_FAILURE_RATE": "1000/min",
             "TOKEN_RATE": "1000/min",
             "PYTHONPATH": str(ROOT),
             **self.environment,

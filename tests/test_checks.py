@@ -1,5 +1,6 @@
 """System checks: each names what is wrong and says how to mend it."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -80,6 +81,47 @@ def test_e006_a_processor_cannot_be_loaded(settings: Any, path: str) -> None:
     message = find("realtime.E006")
     assert "'ticks'" in message.msg
     assert "dotted path" in str(message.hint)
+
+
+@pytest.mark.parametrize("right", ["subscribe", "publish"])
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("nowhere.may_read", "No module named 'nowhere'"),
+        ("realtime.policies.nothing", "nothing"),
+        ("realtime.policies.PERSONAL_PREFIX", "no callable"),
+    ],
+)
+def test_e008_a_policy_cannot_be_loaded(settings: Any, right: str, path: str, says: str) -> None:
+    settings.REALTIME = {"NAMESPACES": {"ticks": {"kind": "stats", right: path}}}
+    message = find("realtime.E008")
+    assert f"ticks.{right}" in message.msg
+    assert says in message.msg
+    assert "permission" in str(message.hint)
+
+
+def test_e009_the_loader_of_identities_cannot_be_loaded(settings: Any) -> None:
+    settings.REALTIME = {"IDENTITY_LOADER": "accounts.nothing"}
+    assert "nothing" in find("realtime.E009").msg
+
+
+def test_i001_a_permission_that_no_model_declares(settings: Any) -> None:
+    settings.REALTIME = {"ECHO_POLICY": "realtime.fly"}
+    message = find("realtime.I001")
+    assert "ECHO_POLICY" in message.msg
+    assert "realtime.fly" in message.msg
+
+
+@pytest.mark.parametrize(
+    "policy",
+    ["realtime.disconnect_session", "realtime.view_session", "tests.test_policies.may_if_seven"],
+)
+def test_a_permission_and_a_callable_are_all_right(settings: Any, policy: str) -> None:
+    settings.REALTIME = {
+        "ECHO_POLICY": policy,
+        "NAMESPACES": {"ticks": {"kind": "stats", "publish": policy}},
+    }
+    assert check_settings() == []
 
 
 def use_redis(settings: Any, url: str) -> None:
@@ -168,6 +210,20 @@ def test_in_production_a_missing_or_weak_secret_stops_the_start_and_nothing_is_m
     assert code != 0
     assert says in output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_django_has_no_warning_for_the_production_settings_of_the_readme(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```ini\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    variables = dict(line.split("#")[0].strip().split("=", 1) for line in block.splitlines())
+    assert variables["DJANGO_DEBUG"] == "false"
+    # Secrets are the reader's to fill in, and so are stores that this test does not have.
+    variables |= {"DJANGO_SECRET_KEY": STRONG, "JWT_SIGNING_KEY": OTHER}
+    for store in ("DATABASE_URL", "REDIS_URL"):
+        assert "://" in variables.pop(store)
+    project = Project(tmp_path, variables)
+    code, output = run(project, "check", "--deploy", "--fail-level", "WARNING")
+    assert code == 0, output
+    assert "no issues (0 silenced)" in output
 
 
 def test_in_development_secrets_are_made_once_for_this_user_alone(tmp_path: Path) -> None:

@@ -87,6 +87,8 @@ def test_every_scalar_can_be_set_by_the_environment(name: str) -> None:
     match default:
         case Policy():
             text, value = "anyone", Policy.ANYONE
+        case bool():
+            text, value = "false", False  # type: ignore[assignment]
         case str():
             text, value = "some text", "some text"  # type: ignore[assignment]
         case float():

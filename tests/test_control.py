@@ -30,6 +30,7 @@ class Door:
     def __init__(self, running: Runtime) -> None:
         self.running = running
         self.ended: dict[str, CloseCode] = {}
+        self.checked: list[str] = []
 
     def open(self, name: str, *, user: int | None = None, sid: str | None = None) -> Session:
         session = self.build(name, user=user, sid=sid)
@@ -41,8 +42,18 @@ class Door:
             self.ended[name] = code
 
         identity = Identity(SimpleNamespace(pk=user), sid, 0.0) if user is not None else None
+
+        async def recheck(identity: Identity) -> None:
+            self.checked.append(name)
+
         return Session(
-            topic="broadcast:a", address="", user_agent="", close=close, id=name, identity=identity
+            topic="broadcast:a",
+            address="",
+            user_agent="",
+            close=close,
+            recheck=recheck,
+            id=name,
+            identity=identity,
         )
 
 

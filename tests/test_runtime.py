@@ -18,9 +18,10 @@ from realtime.runtime import (
 
 @pytest.fixture(autouse=True)
 def _no_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("realtime.recorder.Recorder._renew_lease", lambda self: None)
-    monkeypatch.setattr("realtime.recorder.Recorder._end_lease", lambda self: None)
-    monkeypatch.setattr("realtime.recorder.close_old_connections", lambda: None)
+    monkeypatch.setattr("realtime.tracking.lease.Lease.renew", lambda *_: True)
+    monkeypatch.setattr("realtime.tracking.lease.Lease.end", lambda _: None)
+    monkeypatch.setattr("realtime.tracking.recorder.sweep", lambda: None)
+    monkeypatch.setattr("realtime.tracking.recorder.close_old_connections", lambda: None)
 
 
 async def test_the_server_s_is_made_once_and_found_by_publishers() -> None:

@@ -4,27 +4,20 @@ import time
 from types import SimpleNamespace
 
 from realtime.core.close_codes import CloseCode
-from realtime.core.identity import Identity
-from realtime.sessions import Session, Sessions, Target
+from realtime.sessions import Sessions, Target
+from tests.sessions import StubSession, build_identity
 
 
-class Ended:
-    """A session, and the codes that it was told to end with."""
-
-    def __init__(self, *, sid: str = "sign-in", began: float | None = None) -> None:
-        self.codes: list[CloseCode] = []
-        self.session = Session(
-            topic="broadcast:lobby",
-            address="127.0.0.1",
-            user_agent="",
-            close=lambda code, reason: self.codes.append(code),
-            identity=Identity(SimpleNamespace(pk=7), sid, time.time() + 60),
-            handshake_began=time.monotonic() if began is None else began,
-        )
+def open_session(*, sid: str = "sign-in", began: float | None = None) -> StubSession:
+    """A session of the user 7."""
+    return StubSession(
+        identity=build_identity(7, sid=sid),
+        handshake_began=time.monotonic() if began is None else began,
+    )
 
 
 def test_a_disconnect_ends_those_that_it_means_and_no_others() -> None:
-    sessions, one, other = Sessions(), Ended(), Ended(sid="another")
+    sessions, one, other = Sessions(), open_session(), open_session(sid="another")
     sessions.add(one.session)
     sessions.add(other.session)
     assert sessions.disconnect(Target(sid="sign-in"), CloseCode.REVOKED) == 1
@@ -33,20 +26,41 @@ def test_a_disconnect_ends_those_that_it_means_and_no_others() -> None:
 
 
 def test_a_disconnect_during_the_handshake_ends_the_session_when_it_begins() -> None:
-    sessions, late = Sessions(), Ended()
+    sessions, late = Sessions(), open_session()
     sessions.disconnect(Target(sid="sign-in"), CloseCode.REVOKED)
     sessions.add(late.session)
     assert late.codes == [CloseCode.REVOKED]
-    later = Ended()
+    later = open_session()
     sessions.add(later.session)
     assert later.codes == []
 
 
 def test_a_disconnect_while_a_new_token_was_looked_up_counts_for_the_new_sign_in() -> None:
-    sessions, one = Sessions(), Ended(sid="old")
+    sessions, one = Sessions(), open_session(sid="old")
     sessions.add(one.session)
     began = time.monotonic()
     sessions.disconnect(Target(sid="new"), CloseCode.REVOKED)
-    one.session.identity = Identity(SimpleNamespace(pk=7), "new", time.time() + 60)
+    one.session.identity = build_identity(7, sid="new")
     sessions.check(one.session, since=began)
     assert one.codes == [CloseCode.REVOKED]
+
+
+def test_messages_of_ended_sessions_still_count() -> None:
+    sessions, one, other = Sessions(), open_session(), open_session()
+    for stub in (one, other):
+        sessions.add(stub.session)
+        stub.session.messages_in, stub.session.messages_out = 3, 5
+    sessions.remove(one.session)
+    assert sessions.count_messages() == (6, 10)
+
+
+def test_a_session_tells_whether_it_has_moved_since_it_was_asked() -> None:
+    session = open_session().session
+    assert not session.has_moved()
+    session.outbox = SimpleNamespace(messages=2, bytes=20, skipped=1, waiting=7)
+    assert session.has_moved()
+    assert (session.messages_out, session.bytes_out) == (2, 20)
+    assert (session.skipped, session.waiting_bytes) == (1, 7)
+    assert not session.has_moved()
+    session.errors += 1
+    assert session.has_moved()

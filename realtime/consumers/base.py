@@ -5,13 +5,15 @@ add a task for each source and a hop to a thread for each message.
 """
 
 import asyncio
+import logging
 import time
 from typing import Any
 from urllib.parse import quote
 
 from channels.consumer import AsyncConsumer
+from django.db import Error as DatabaseFault
 
-from realtime.conf import Policy
+from realtime import policies
 from realtime.consumers.handshake import Refusal, shake_hands
 from realtime.consumers.notes import note_begin, note_end, note_slow
 from realtime.core.buckets import Tally
@@ -22,20 +24,26 @@ from realtime.core.errors import (
     ErrorCode,
     InvalidToken,
     RateLimited,
+    Unavailable,
     UnknownTopic,
 )
 from realtime.core.identity import Identity
 from realtime.core.messages import ErrorMessage, Ref, ServerMessage, encode_message
+from realtime.limits import Excess
 from realtime.metrics import ERRORS
 from realtime.outbox import EXTENSION, Outbox, frame_text
 from realtime.runtime import get_server_runtime
 from realtime.sessions import Session, pick_retry_after
+
+logger = logging.getLogger("realtime.sessions")
 
 SUBPROTOCOL = "realtime.v1"
 # More than this many errors in a minute end a session.
 MAX_MISTAKES = 20
 MAX_RATE_LIMITED = 100
 MINUTE = 60.0
+# Who is out gets nothing more: not even what waits, and a slow reader cannot put it off.
+AT_ONCE = frozenset({CloseCode.REVOKED, CloseCode.PERMISSION_DENIED, CloseCode.DISCONNECTED})
 
 
 class Disconnected(Exception):
@@ -57,8 +65,6 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         "_close_code",
         "_expiry",
         "_frame_limit",
-        "_has_begun",
-        "_is_counted",
         "_max_text_bytes",
         "_mistakes",
         "_rate_limited",
@@ -73,7 +79,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         "settings",
     )
 
-    policy: Policy
+    policy: str
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection."""
@@ -90,17 +96,16 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         self._mistakes = Tally(MAX_MISTAKES, seconds=MINUTE)
         self._rate_limited = Tally(MAX_RATE_LIMITED, seconds=MINUTE)
         self._close_code: CloseCode | None = None
-        self._is_counted = False
-        self._has_begun = False
         self.session = Session(
             # Until the path is checked: quoted, so that it cannot break a line of the log.
             topic=quote(scope["path"].removeprefix("/ws/").strip("/"))[:100],
             address=str(scope["client"][0]) if scope.get("client") else "",
             user_agent=_find_header(scope, b"user-agent"),
             close=self.close,
+            recheck=self.recheck,
             handshake_began=scope["realtime.began"],
         )
-        self.outbox = self._open_outbox(send)
+        self.session.outbox = self.outbox = self._open_outbox(send)
         self.runtime.sessions.enter(self.session)
         try:
             await receive()  # websocket.connect
@@ -122,6 +127,15 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
     def check_parameters(self, query: dict[str, str]) -> None:
         """Take the query parameters; raises InvalidParameter."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has to sign in."""
+        return policies.is_open(self.policy)
+
+    async def is_admitted(self) -> bool:
+        """Whether the user may be here."""
+        return await policies.is_allowed(self.policy, self.session.user)
+
     async def begin(self) -> None:
         """Start the session: it is signed in, within its limits and allowed. Raises Refusal."""
 
@@ -135,9 +149,9 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         """The ref of a message that was refused unread, so that its error can carry it."""
         return None
 
-    async def handle_flood(self, event: dict[str, Any], wait: float) -> None:
-        """A message is over the limit: refuse it, or let it wait (seconds)."""
-        raise RateLimited(f"at most {self.settings.messages_per_second} messages a second")
+    async def handle_flood(self, event: dict[str, Any], excess: Excess) -> None:
+        """A message is over the limit: refuse it, or let it wait."""
+        raise RateLimited(excess.detail)
 
     def release(self) -> None:
         """Let go of what `begin()` took. May be called twice, and without `begin()`."""
@@ -151,6 +165,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
     def send_error(self, error: CodedError, ref: Ref = None) -> None:
         """Answer with an error; too many of them end the session."""
         ERRORS.labels(error.code).inc()
+        self.session.errors += 1
         if self.has_envelope:
             self.send_message(ErrorMessage(ref=ref, code=error.code, detail=error.detail))
         if error.code in MISTAKES and self._mistakes.overflows(time.monotonic()):
@@ -158,13 +173,14 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         elif error.code is ErrorCode.RATE_LIMITED and self._rate_limited.overflows(
             time.monotonic()
         ):
-            self.close(CloseCode.RATE_LIMITED, "too many messages")
+            self.close(CloseCode.RATE_LIMITED, "too much, too often")
 
     def close(self, code: CloseCode, reason: str = "") -> None:
-        """End the session after what waits for it; the first code counts."""
+        """End the session after what waits for it, or `AT_ONCE`; the first code counts."""
         if self._close_code is None:
             self._close_code = code
-            self.outbox.close(code, reason)
+            end = self.outbox.abort if code in AT_ONCE else self.outbox.close
+            end(code, reason)
             self.release()
 
     @property
@@ -177,8 +193,19 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         authenticate = self.scope.get("authenticate")
         if authenticate is None:
             raise InvalidToken("this server takes no tokens in messages")
-        identity: Identity = await authenticate(token)
+        try:
+            identity: Identity = await authenticate(token)
+        except DatabaseFault as error:
+            logger.error("a token could not be checked: %s", error)
+            raise Unavailable("tokens cannot be checked now; try again in a moment") from error
         return identity
+
+    async def recheck(self, identity: Identity) -> None:
+        """Look again whether the user, read anew, may be here; a 4503 where that is over."""
+        self.session.identity = identity
+        self.scope["user"] = identity.user
+        if not await self.is_admitted() and self.session.identity is identity:
+            self.close(CloseCode.PERMISSION_DENIED, "permission denied")
 
     def set_identity(self, identity: Identity) -> None:
         """Note who this is; the session ends when the token's time and a grace are over."""
@@ -191,10 +218,9 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
             max(left, 0), self.close, CloseCode.TOKEN_EXPIRED, "token expired"
         )
 
-    def count_connection(self) -> str | None:
-        """Count this connection; returns the limit that it is over."""
-        self._is_counted = True
-        return self.runtime.limits.open(self.session)
+    async def count_connection(self) -> str | None:
+        """Count this connection, for whom it is known to be; returns the limit that it is over."""
+        return await self.runtime.limits.admit(self.session)
 
     async def next_event(self) -> dict[str, Any]:
         """The next message from the server; raises Disconnected."""
@@ -225,17 +251,18 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         except Refusal as refusal:
             if (error := refusal.error) is not None:
                 ERRORS.labels(error.code).inc()
+                self.session.errors += 1
                 self.send_message(ErrorMessage(ref=None, code=error.code, detail=error.detail))
             self.close(refusal.code, refusal.reason)
         if not self.is_closing:
-            self._has_begun = True
             self._limit_age()
             note_begin(self.runtime, self.session)
 
     async def _serve(self) -> None:
         """Answer what comes, until the peer goes away."""
-        bucket = self.runtime.limits.find_bucket(self.session) if self._has_begun else None
         session, receive = self.session, self._receive
+        allowance = self.runtime.limits.open_allowance(session) if session.has_begun else None
+        monotonic = time.monotonic
         while True:
             event = await receive()
             if event["type"] == "websocket.disconnect":
@@ -244,26 +271,25 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
                 continue
             session.messages_in += 1
             try:
-                if bucket is not None:
-                    while not bucket.take(now := time.monotonic()):
-                        await self.handle_flood(event, bucket.find_wait(now))
-                    if self.is_closing:
-                        continue
                 text = event.get("text")
-                if text is not None:
+                if text is None:
+                    size = len(event["bytes"])
+                else:
                     size = len(text) if text.isascii() else len(text.encode())
-                    session.bytes_in += size
+                session.bytes_in += size
+                if allowance is not None and not allowance.take(size, monotonic()):
+                    await self.handle_flood(event, allowance.exceed(size))
+                    if self._close_code is not None:
+                        continue
+                if text is not None:
                     if size > self._max_text_bytes:
                         self.close(CloseCode.MESSAGE_TOO_BIG, "text message too long")
                     else:
                         await self.handle_text(text)
+                elif size > self._frame_limit:
+                    self.close(CloseCode.MESSAGE_TOO_BIG, "binary message too long")
                 else:
-                    size = len(event["bytes"])
-                    session.bytes_in += size
-                    if size > self._frame_limit:
-                        self.close(CloseCode.MESSAGE_TOO_BIG, "binary message too long")
-                    else:
-                        await self.handle_bytes(event["bytes"])
+                    await self.handle_bytes(event["bytes"])
             except CodedError as error:
                 self.send_error(error, self.find_ref(event))
 
@@ -295,13 +321,13 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         for timer in (self._expiry, self._age):
             if timer is not None:
                 timer.cancel()
-        self.runtime.sessions.remove(self.session)
-        if self._is_counted:
-            self.runtime.limits.close(self.session)
         session = self.session
-        session.messages_out, session.bytes_out = self.outbox.messages, self.outbox.bytes
+        session.take_counts()
+        session.outbox = None
+        self.runtime.sessions.remove(session)
+        self.runtime.limits.release(session)
         code = session.close_code or self._close_code or CloseCode.ABNORMAL
-        note_end(self.runtime, session, code, has_begun=self._has_begun)
+        note_end(self.runtime, session, code)
 
 
 def _find_header(scope: Any, name: bytes) -> str:

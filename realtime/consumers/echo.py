@@ -1,11 +1,11 @@
 """Every message back, byte for byte."""
 
-import asyncio
 from typing import Any
 
 from realtime.consumers.base import SessionConsumer
 from realtime.core.entries import LongMessage
 from realtime.core.queries import refuse_unknown
+from realtime.limits import Excess
 from realtime.outbox import frame_bytes, frame_text
 
 
@@ -31,6 +31,6 @@ class EchoConsumer(SessionConsumer):
         if self.outbox.is_writing:
             await self.outbox.drained()
 
-    async def handle_flood(self, event: dict[str, Any], wait: float) -> None:
+    async def handle_flood(self, event: dict[str, Any], excess: Excess) -> None:
         # There is no envelope for an error; the client finds its messages slowed down instead.
-        await asyncio.sleep(wait)
+        await excess.wait()

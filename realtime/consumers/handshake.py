@@ -15,12 +15,12 @@ from realtime.core.errors import (
     InvalidToken,
     TokenExpired,
     TokenInQuery,
+    Unavailable,
     UnknownTopic,
 )
 from realtime.core.identity import Identity
 from realtime.core.messages import Authenticate, parse_message
 from realtime.core.queries import read_query
-from realtime.policies import is_allowed
 from realtime.sessions import pick_retry_after
 
 if TYPE_CHECKING:
@@ -45,18 +45,18 @@ async def shake_hands(consumer: "SessionConsumer") -> None:
     """Check everything, sign in; raises Refusal, or Disconnected where the peer goes away."""
     if consumer.runtime.is_draining:
         raise Refusal(CloseCode.SERVICE_RESTART, reason=pick_retry_after())
-    if not consumer.runtime.limits.admit_handshake(len(consumer.runtime.sessions.open)):
+    if not consumer.runtime.limits.admit_handshake(consumer.runtime.sessions.open_count):
         raise Refusal(CloseCode.TRY_AGAIN_LATER, reason=pick_retry_after())
     _check_request(consumer)
     identity = await _find_identity(consumer)
     if identity is not None:
         consumer.set_identity(identity)
-    exceeded = consumer.count_connection()
-    if exceeded is not None:
-        raise Refusal(CloseCode.CONNECTION_LIMIT, reason=exceeded)
-    if not is_allowed(consumer.policy, consumer.session.user):
+    await _count_connection(consumer)
+    if not await consumer.is_admitted():
         raise Refusal(CloseCode.PERMISSION_DENIED, reason="permission denied")
+    # Registered first, then checked: what was ended or changed meanwhile is not missed.
     consumer.runtime.sessions.add(consumer.session)
+    consumer.runtime.rechecks.check_new(consumer.session)
 
 
 def _check_request(consumer: "SessionConsumer") -> None:
@@ -76,14 +76,22 @@ async def _find_identity(consumer: "SessionConsumer") -> Identity | None:
     if refused is not None:
         raise _refuse_token(refused) from refused
     identity: Identity | None = consumer.scope.get("identity")
-    if identity is not None or is_allowed(consumer.policy, None):
+    if identity is not None or consumer.is_open:
         return identity
     if not consumer.waits_for_credential:
         raise Refusal(CloseCode.AUTHENTICATION_REQUIRED, reason="authentication required")
+    # An address cannot hold more sockets by not saying who they are.
+    await _count_connection(consumer)
     try:
         return await consumer.authenticate(await _read_credential(consumer))
-    except InvalidToken as error:
+    except (InvalidToken, Unavailable) as error:
         raise _refuse_token(error) from error
+
+
+async def _count_connection(consumer: "SessionConsumer") -> None:
+    exceeded = await consumer.count_connection()
+    if exceeded is not None:
+        raise Refusal(CloseCode.CONNECTION_LIMIT, reason=exceeded)
 
 
 async def _read_credential(consumer: "SessionConsumer") -> str:
@@ -119,6 +127,8 @@ def _parse_credential(text: str | None) -> str | None:
 
 
 def _refuse_token(error: CodedError) -> Refusal:
+    if isinstance(error, Unavailable):
+        return Refusal(CloseCode.TRY_AGAIN_LATER, reason=pick_retry_after())
     if isinstance(error, TokenExpired):
         return Refusal(CloseCode.TOKEN_EXPIRED, reason="token expired")
     return Refusal(CloseCode.INVALID_TOKEN, reason="invalid token")

@@ -16,6 +16,7 @@ logger = logging.getLogger("realtime.sessions")
 def note_begin(runtime: Runtime, session: Session) -> None:
     """It is signed in, within its limits, and on its topic."""
     session.began = time.time()
+    session.has_begun = True
     runtime.recorder.note(session)
     SESSIONS.labels(_name_family(runtime, session)).inc()
     logger.info("session opened", extra=session.describe())
@@ -27,17 +28,17 @@ def note_slow(runtime: Runtime, session: Session) -> None:
     logger.warning("a session is too slow", extra=session.describe())
 
 
-def note_end(runtime: Runtime, session: Session, code: int, *, has_begun: bool) -> None:
+def note_end(runtime: Runtime, session: Session, code: int) -> None:
     """It has ended."""
     session.ended = time.time()
     session.close_code = code
     family = _name_family(runtime, session)
-    if has_begun:
+    if session.has_begun:
         runtime.recorder.note(session)
         SESSIONS.labels(family).dec()
     SESSIONS_ENDED.labels(family, int(code)).inc()
     logger.info(
-        "session closed" if has_begun else "session refused",
+        "session closed" if session.has_begun else "session refused",
         extra={
             **session.describe(),
             "seconds": round(session.ended - session.began, 3),

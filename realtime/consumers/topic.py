@@ -5,6 +5,7 @@ import time
 from functools import partial
 from typing import Any
 
+from realtime import policies
 from realtime.conf import Slow
 from realtime.consumers.base import SUBPROTOCOL, SessionConsumer
 from realtime.consumers.handshake import Refusal
@@ -48,7 +49,7 @@ from realtime.history import Item
 from realtime.intake import find_namespace, take_data
 from realtime.outbox import Frames, frame_text, join_frames
 from realtime.pipeline import Receipt
-from realtime.policies import is_allowed
+from realtime.policies import NO_RIGHTS
 from realtime.runtime import scope_id
 from realtime.sessions import pick_retry_after
 from realtime.subscriptions import Start, Subscription, find_start
@@ -64,6 +65,7 @@ class TopicConsumer(SessionConsumer):
         "_held",
         "_pending",
         "_pending_bytes",
+        "_rights",
         "_subscription",
         "namespace",
         "parameters",
@@ -78,6 +80,7 @@ class TopicConsumer(SessionConsumer):
         self._pending_bytes = 0
         self._acks: list[Frames] = []  # of this turn of the loop
         self._answered: asyncio.Future[None] | None = None
+        self._rights = NO_RIGHTS  # until the user is known
 
     def check_path(self) -> None:
         route = self.scope["url_route"]["kwargs"]
@@ -91,6 +94,17 @@ class TopicConsumer(SessionConsumer):
         self.parameters = parse_parameters(query, self.namespace)
         subscribes = self.parameters.subscribes
         self.policy = self.namespace.subscribe if subscribes else self.namespace.publish
+
+    @property
+    def is_open(self) -> bool:
+        return policies.is_open(self.policy, self.topic)
+
+    async def is_admitted(self) -> bool:
+        user = self.session.user
+        rights = await policies.find_rights(self.namespace, user, self.topic)
+        if self.session.user is user:  # else another answer, about a newer one, is on its way
+            self._rights = rights
+        return rights.subscribe if self.parameters.subscribes else rights.publish
 
     async def begin(self) -> None:
         try:
@@ -193,13 +207,19 @@ class TopicConsumer(SessionConsumer):
 
     def check_may_publish(self, id: str | None) -> None:
         """Raise PermissionDenied where this session may not publish so."""
-        if not is_allowed(self.namespace.publish, self.session.user):
+        if not self._rights.publish:
             raise PermissionDenied(f"you may not publish to {self.topic}")
         if id is not None and self.session.user is None:
             raise PermissionDenied("an anonymous session cannot give an id: sign in, or drop it")
 
     async def publish(self, entry: Entry, *, ref: Ref, id: str | None) -> None:
-        """Queue a publication; reading pauses while too many wait."""
+        """Queue a publication; reading pauses while too many wait. Raises PermissionDenied.
+
+        The session may have been told to end, or lost the right, while the data was processed.
+        """
+        if self.is_closing:
+            return
+        self.check_may_publish(id)
         item = Item(encode_entry(entry), scope_id(id, self.session.user))
         future = self.runtime.pipeline.submit(self.topic, self.namespace, item)
         self._pending += 1
@@ -260,14 +280,14 @@ class TopicConsumer(SessionConsumer):
         self.set_identity(identity)
         # The new token's sign-in may have been revoked while it was looked up.
         self.runtime.sessions.check(self.session, since=began)
-        if not is_allowed(self.policy, identity.user):
+        self.runtime.rechecks.check_new(self.session)
+        if not await self.is_admitted():
             self.close(CloseCode.PERMISSION_DENIED, "permission denied")
             return
         self.send_message(Refreshed(ref=message.ref, expires_at=format_time(identity.expires_at)))
 
     async def _send_history(self, query: HistoryQuery) -> None:
-        if not is_allowed(self.namespace.subscribe, self.session.user):
-            raise PermissionDenied(f"you may not read {self.topic}")
+        self._check_may_read()
         while self._pending:  # what this session published before it asked is part of the answer
             await self._wait_acknowledged()
         reply = await read_history(self.runtime.history, self.topic, self.namespace, query)
@@ -275,11 +295,14 @@ class TopicConsumer(SessionConsumer):
         self.send_message(reply)
 
     async def _send_presence(self, query: PresenceQuery) -> None:
-        if not is_allowed(self.namespace.subscribe, self.session.user):
-            raise PermissionDenied(f"you may not read {self.topic}")
+        self._check_may_read()
         members = await self.runtime.read_members(self.topic)
         await self.outbox.drained()
         self.send_message(build_presence_reply(self.topic, members, ref=query.ref))
+
+    def _check_may_read(self) -> None:
+        if not self._rights.subscribe:
+            raise PermissionDenied(f"you may not read {self.topic}")
 
     # Subscribing
 

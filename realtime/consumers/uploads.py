@@ -12,6 +12,7 @@ from realtime.core.entries import Chunks, Data, LongMessage
 from realtime.core.errors import CodedError, InvalidArray, InvalidMessage, MessageTooBig
 from realtime.core.messages import AnyClientMessage, BinaryUpload, Ref, convert, find_ref
 from realtime.intake import check_format, take_bytes
+from realtime.limits import Excess
 
 
 class Upload:
@@ -102,12 +103,17 @@ class UploadConsumer(TopicConsumer):
         self._upload = Upload(header, limit=self.settings.max_binary_bytes, is_refused=True)
         self._set_deadline()
 
-    async def handle_flood(self, event: dict[str, Any], wait: float) -> None:
+    async def handle_flood(self, event: dict[str, Any], excess: Excess) -> None:
         # A header or a chunk that is refused alone would leave the rest without a meaning.
         if self._upload is None and '"binary"' not in (event.get("text") or ""):
-            await super().handle_flood(event, wait)
-        else:
-            await asyncio.sleep(wait)
+            await super().handle_flood(event, excess)
+            return
+        if self._deadline is not None:  # the next chunk is there, and it is we who wait
+            self._deadline.cancel()
+            self._deadline = None
+        await excess.wait()
+        if self._upload is not None:
+            self._set_deadline()
 
     def _begin_upload(self, header: BinaryUpload) -> None:
         if self._upload is not None:

@@ -30,7 +30,7 @@ async def drain(server: Any, *, delay: float, seconds: float) -> None:
     runtime = get_server_runtime()
     runtime.is_draining = True  # /readyz says 503 from now on
     began = time.monotonic()
-    count = len(runtime.sessions.open)
+    count = runtime.sessions.open_count
     logger.info("draining", extra={"sessions": count, "delay": delay})
     await asyncio.sleep(delay)
     deadline = time.monotonic() + seconds

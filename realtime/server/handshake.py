@@ -8,6 +8,8 @@ from websockets.exceptions import InvalidHeaderValue
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
+from realtime.server.parser import LOGGER
+
 RawHeaders = list[tuple[bytes, bytes]]
 
 
@@ -23,7 +25,7 @@ def read_headers(request: Any) -> RawHeaders:
 
 def answer_upgrade(request: Any, headers: RawHeaders) -> Response:
     """What to answer if the application accepts: 101, or why this is no WebSocket handshake."""
-    protocol = ServerProtocol()
+    protocol = ServerProtocol(logger=LOGGER)
     try:
         upgrade = Request(
             request.uri.decode("ascii"),

@@ -22,9 +22,10 @@ except ImportError:  # no compiled wheel for this platform
 
 Message = str | bytes | LongMessage
 
-# The library tells of each connection; our own log line for a session says more.
-_LOGGER = logging.getLogger("realtime.server.websockets")
-_LOGGER.setLevel(logging.WARNING)
+# The library tells of each connection, and quotes bad headers, which may hold a credential; our
+# own log line for a session says more.
+LOGGER = logging.getLogger("realtime.server.websockets")
+LOGGER.setLevel(logging.WARNING)
 
 _FIN_TEXT = 0x81
 _FIN_BINARY = 0x82
@@ -235,7 +236,7 @@ class _Protocol(ServerProtocol):
     """
 
     def __init__(self, *, max_size: int) -> None:
-        super().__init__(state=OPEN, max_size=max_size, logger=_LOGGER)
+        super().__init__(state=OPEN, max_size=max_size, logger=LOGGER)
         self.is_between_messages = True
         self._messages: list[Message] = []
         self._fragments: bytearray | None = None  # one buffer: fragments may be empty and many

@@ -74,7 +74,7 @@ class Server(DaphneServer):  # type: ignore[misc]
                     "status": details["status"],
                     "bytes": details["size"],
                     "seconds": round(float(details["time_taken"]), 3),
-                    "address": details["client"],
+                    "address": (details["client"] or "").rpartition(":")[0],  # without its port
                 },
             )
 

@@ -50,6 +50,7 @@ class SocketOutbox:
     def __init__(self, transport: Any, send_close: Callable[[int, str], None]) -> None:
         self.messages = 0
         self.bytes = 0
+        self.skipped = 0  # publications that newer ones took the place of
         self.on_empty: Callable[[], None] | None = None
         self.stall_timeout: float | None = None
         self.is_writing = False  # whether something waits, and the transport pulls
@@ -96,6 +97,11 @@ class SocketOutbox:
     def is_used(self) -> bool:
         """Whether a session of this package writes here, past the ASGI application's `send`."""
         return self._on_slow is not _do_nothing
+
+    @property
+    def waiting(self) -> int:
+        """The bytes that wait behind the item being written."""
+        return self._waiting
 
     def has_room(self, size: int) -> bool:
         """Whether an item of that many bytes would be taken."""

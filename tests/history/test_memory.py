@@ -9,7 +9,7 @@ import pytest
 from realtime.conf import build_settings
 from realtime.core.errors import Unavailable
 from realtime.core.topics import Topic
-from realtime.history import Accepted, History
+from realtime.history import Accepted, History, Size
 from realtime.history.base import PAGE_BYTES
 from realtime.history.memory import MemoryHistory
 from tests.history.conftest import Writer
@@ -210,6 +210,21 @@ class TestContract:
         assert tops[0].offset == 0
         assert await history.read_tops([unknown.topic, known.topic]) == tops
         assert (await unknown.append(b"c")).epoch == tops[0].epoch
+
+    async def test_what_is_retained_can_be_measured_without_a_trace(
+        self, write: Write, history: History
+    ) -> None:
+        log, unknown = write("-1", history_size=3), write("-2")
+        await log.append(*[b"x" * size for size in range(1, 6)])
+        topics = [unknown.topic, log.topic]
+        assert await history.measure(topics) == [Size(0, 0), Size(3, 3 + 4 + 5)]
+        await log.append(b"y" * 10)
+        assert await history.measure(topics) == [Size(0, 0), Size(3, 4 + 5 + 10)]
+        assert await history.measure([]) == []
+        fleeting = write("-3", history_ttl=0.01)
+        await fleeting.append(b"a")
+        await asyncio.sleep(1.1 if history.is_remote else 0.02)
+        assert await history.measure([fleeting.topic]) == [Size(0, 0)]
 
     async def test_an_epoch_that_was_lost_ends_once(self, write: Write, history: History) -> None:
         log = write()

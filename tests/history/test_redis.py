@@ -143,6 +143,7 @@ class TestStore:
         await Writer(history, topic, history_ttl=50).append((b"a", "x"))
         await Writer(history, other).read()
         await history.read_tops([Topic("broadcast", topic.name + "-tops")])
+        await history.measure([Topic("broadcast", topic.name + "-sizes")])
         keys = client.keys(f"rt:{{{topic}*")
         assert len(keys) == 5
         for key in keys:

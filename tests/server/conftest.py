@@ -14,6 +14,7 @@ def engine_project(make_project: Callable[..., Project]) -> Project:
         DJANGO_SETTINGS_MODULE="tests.server.engine_settings",
         REALTIME_ECHO_POLICY="anyone",
         REALTIME_MESSAGES_PER_SECOND="0",
+        REALTIME_BYTES_PER_SECOND="0",
         REALTIME_HANDSHAKES_PER_SECOND="0",
         PYTHONUNBUFFERED="1",
     )

@@ -21,6 +21,7 @@ def test_no_case_of_the_autobahn_suite_fails(
     project = make_project(
         REALTIME_ECHO_POLICY="anyone",
         REALTIME_MESSAGES_PER_SECOND="0",
+        REALTIME_BYTES_PER_SECOND="0",
         REALTIME_HANDSHAKES_PER_SECOND="0",
         REALTIME_MAX_TEXT_BYTES=LARGEST,
         REALTIME_MAX_FRAME_BYTES=LARGEST,

@@ -63,7 +63,9 @@ async def test_sigterm_ends_five_hundred_sessions_under_load_by_name(
 async def test_a_hundred_that_do_not_read_are_ended_and_the_others_get_everything(
     make_project: Callable[..., Project], launch: Callable[..., Server]
 ) -> None:
-    server = launch(make_project(REALTIME_MESSAGES_PER_SECOND="0"), "serve")
+    server = launch(
+        make_project(REALTIME_MESSAGES_PER_SECOND="0", REALTIME_BYTES_PER_SECOND="0"), "serve"
+    )
     token = server.project.issue_token()
     process = psutil.Process(server.process.pid)
     url = f"{server.ws}/ws/broadcast/crowd/"

@@ -44,6 +44,7 @@ def two(make_project: Callable[..., Project], redis: RedisServer) -> Iterator[Se
         DJANGO_SETTINGS_MODULE="tests.soak.churn_settings",
         REALTIME_HANDSHAKES_PER_SECOND="0",
         REALTIME_MESSAGES_PER_SECOND="0",
+        REALTIME_BYTES_PER_SECOND="0",
         PYTHONUNBUFFERED="1",
     )
     server = start_server(project, "serve", "--processes", "2")

@@ -18,6 +18,7 @@ async def test_nothing_is_missing_or_twice_and_each_gap_is_told(
     project = make_project(
         DJANGO_SETTINGS_MODULE="tests.project_settings",
         REALTIME_MESSAGES_PER_SECOND="0",
+        REALTIME_BYTES_PER_SECOND="0",
         REALTIME_HANDSHAKES_PER_SECOND="0",
     )
     token = project.issue_token("anna", "--lifetime", "3600")

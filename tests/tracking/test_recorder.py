@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from django.db import DataError, OperationalError
 
-from realtime import recorder as recorder_module
 from realtime.conf import build_settings
-from realtime.recorder import Recorder
-from realtime.sessions import Session
+from realtime.sessions import Session, Sessions
+from realtime.tracking import Recorder
+from realtime.tracking import recorder as recorder_module
 from tests.clients import open_client
 from tests.servers import Project, Server, start_server
+from tests.sessions import StubSession
 
 LEASE = 2.0
 
@@ -150,13 +151,16 @@ class TestQueue:
         monkeypatch.setattr(recorder_module, "close_old_connections", lambda: None)
         monkeypatch.setattr(recorder_module, "RETRY_DELAY", 0.01)
         monkeypatch.setattr(recorder_module, "BATCH_DELAY", 0.01)
-        recorder = Recorder(instance_id="i", settings=build_settings({}))
-        monkeypatch.setattr(recorder, "_write_batch", write)
+        recorder = Recorder(
+            instance_id="i", version="1", settings=build_settings({}), sessions=Sessions()
+        )
+        recorder._lease.epoch = 1
+        monkeypatch.setattr(recorder, "_save", write)
         return recorder, written
 
     @staticmethod
     def note(recorder: Recorder, name: str) -> None:
-        recorder.note(Session(topic=name, address="", user_agent="", close=lambda *_: None))
+        recorder.note(StubSession(name).session)
 
     async def test_what_could_not_be_written_is_tried_again_in_order(
         self, monkeypatch: pytest.MonkeyPatch
@@ -164,7 +168,7 @@ class TestQueue:
         recorder, written = self.build(
             monkeypatch, [OperationalError("locked"), OperationalError("locked")]
         )
-        task = asyncio.create_task(recorder.record_forever())
+        task = asyncio.create_task(recorder._record_forever())
         for name in "abc":
             self.note(recorder, name)
         async with asyncio.timeout(3):

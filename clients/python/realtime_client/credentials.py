@@ -73,7 +73,7 @@ class SignIn:
             {"Content-Type": "application/json", "Accept": "application/json"},
         )
         try:
-            with urllib.request.urlopen(  # noqa: S310
+            with urllib.request.urlopen(  # noqa: S310  # nosec B310
                 request, timeout=TIMEOUT, context=self._ssl
             ) as response:
                 return json.load(response)

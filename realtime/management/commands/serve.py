@@ -24,6 +24,7 @@ class Command(BaseCommand):
         """Check the configuration and hand over to daphne's command line."""
         options, _ = read_options(argv[2:])
         try:
+            _refuse_proxy_headers(argv)
             if options.parent_fd is None:  # the parent has checked for its children
                 self.check(fail_level=checks.WARNING, tags=["realtime"])
                 self.check()
@@ -84,6 +85,14 @@ class Command(BaseCommand):
                 Path(options.unix_socket).unlink(missing_ok=True)
         if code:
             sys.exit(code)
+
+
+def _refuse_proxy_headers(argv: list[str]) -> None:
+    if any(argument.startswith("--proxy-headers") for argument in argv):
+        raise CommandError(
+            "--proxy-headers believes the first address in X-Forwarded-For, which is the client's "
+            "to write: leave it away, and set TRUSTED_PROXIES to the number of your proxies."
+        )
 
 
 def choose_loop(name: str) -> None:

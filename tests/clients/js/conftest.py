@@ -89,6 +89,7 @@ def quick_server(make_project: Callable[..., Project]) -> Iterator[Server]:
         REALTIME_PING_INTERVAL="1",
         REALTIME_EXPIRY_GRACE="1",
         REALTIME_MESSAGES_PER_SECOND="0",
+        REALTIME_BYTES_PER_SECOND="0",
         JWT_ACCESS_SECONDS="3",
     )
     project.manage(

@@ -30,6 +30,7 @@ def client_project(make_project: Callable[..., Project]) -> Project:
         DJANGO_SETTINGS_MODULE="tests.project_settings",
         REALTIME_EXPIRY_GRACE="1",
         REALTIME_MESSAGES_PER_SECOND="0",
+        REALTIME_BYTES_PER_SECOND="0",
         REALTIME_HANDSHAKES_PER_SECOND="0",
         REALTIME_AUTHENTICATION_TIMEOUT="0.5",
     )

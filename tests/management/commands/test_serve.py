@@ -72,6 +72,16 @@ def test_several_processes_without_redis_are_refused_with_the_mend(
     assert "set REDIS_URL" in error
 
 
+@pytest.mark.parametrize("option", ["--proxy-headers", "--proxy-headers-host=X-Real-IP"])
+def test_headers_that_a_client_can_write_are_not_believed(
+    capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    with pytest.raises(SystemExit) as exit:
+        Command().run_from_argv(["manage.py", "serve", option])
+    assert exit.value.code == 1
+    assert "set TRUSTED_PROXIES" in capsys.readouterr().err
+
+
 @override_settings(REALTIME={"REDIS_URL": "redis://127.0.0.1:1/0"})
 def test_an_address_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:

@@ -1,0 +1,191 @@
+"""Whether those who are connected may still be: after each change that is heard of, and by a sweep.
+
+The sweep is for what nobody hears of: a message that was lost, `QuerySet.update()`, a policy
+that depends on more than users and permissions.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth import get_user_model
+from django.db import Error as DatabaseFault
+from django.db import close_old_connections
+from django.utils.module_loading import import_string
+
+from realtime.conf import Settings
+from realtime.core.close_codes import CloseCode
+from realtime.core.identity import Identity
+from realtime.sessions import RECENT_SECONDS, Session, Sessions
+
+logger = logging.getLogger("realtime.sessions")
+
+Loader = Callable[[Sequence[Identity]], Sequence[Identity | None]]
+
+# Identities that are read together, by one query.
+PAGE_SIZE = 5000
+# Sessions whose policies are asked at the same time, in one look.
+TOGETHER = 20
+# How long a policy may take to answer.
+ANSWER_SECONDS = 10.0
+# Changes that come together are dealt with together.
+GATHER_SECONDS = 0.05
+# What was asked lately also concerns sessions whose handshake was under way then.
+MAX_RECENT = 10_000
+
+EVERYBODY = None
+Users = frozenset[str] | None
+
+
+class Rechecks:
+    """Ends sessions of this process whose user, sign-in or rights are gone."""
+
+    def __init__(self, *, settings: Settings, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._seconds = settings.recheck_seconds
+        self._load = find_loader(settings)
+        self._wanted: set[str] = set()
+        self._asked = asyncio.Event()
+        self._everybody_asked = asyncio.Event()
+        self._looks = 0
+        self._recent: deque[tuple[float, Users]] = deque(maxlen=MAX_RECENT)
+
+    def ask(self, users: Iterable[str] | None) -> None:
+        """Look soon at the sessions of these users (keys, as text), or of everybody (None)."""
+        chosen = EVERYBODY if users is None else frozenset(users)
+        now = time.monotonic()
+        while self._recent and self._recent[0][0] < now - RECENT_SECONDS:
+            self._recent.popleft()
+        self._recent.append((now, chosen))
+        self._want(chosen)
+
+    def check_new(self, session: Session) -> None:
+        """A session has begun: what was asked during its handshake may concern it."""
+        user = session.user_id
+        if user is not None and any(
+            moment >= session.handshake_began and (users is EVERYBODY or user in users)
+            for moment, users in self._recent
+        ):
+            self._want(frozenset({user}))
+
+    async def run_forever(self) -> None:
+        """Do what was asked, and look at everybody once in a while, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sweep_forever())
+            while True:
+                await self._asked.wait()
+                await asyncio.sleep(GATHER_SECONDS)
+                users = frozenset(self._wanted)
+                self._wanted.clear()
+                self._asked.clear()
+                # Beside others: a look at everybody takes long, and a policy may never answer.
+                group.create_task(self.recheck(users))
+
+    async def recheck(self, users: Collection[str] | None) -> None:
+        """Look at the sessions of these users, or of everybody, now."""
+        self._looks += 1
+        look = self._looks
+        chosen = [
+            session
+            for session in self._sessions
+            if session.identity is not None and (users is None or session.user_id in users)
+        ]
+        # One read for all sessions of a sign-in, which often have one token as well.
+        identities = list(
+            {_find_key(session.identity): session.identity for session in chosen}.values()
+        )
+        for start in range(0, len(identities), PAGE_SIZE):
+            page = identities[start : start + PAGE_SIZE]
+            try:
+                found = await sync_to_async(_read, thread_sensitive=False)(self._load, page)
+            except DatabaseFault as error:
+                logger.error("sessions could not be checked now: %s", error)
+                return
+            except Exception:
+                # The project's own loader, which the next look asks again.
+                logger.exception("sessions could not be checked")
+                return
+            fresh = dict(zip(map(_find_key, page), found, strict=True))
+            await self._apply(chosen, fresh, look)
+
+    async def _apply(
+        self, sessions: list[Session], fresh: dict[Any, Identity | None], look: int
+    ) -> None:
+        places = asyncio.Semaphore(TOGETHER)
+        async with asyncio.TaskGroup() as group:
+            for session in sessions:
+                await places.acquire()
+                key = _find_key(session.identity)
+                # Those of another page, with a new token since, or whom a later look has found.
+                if key not in fresh or session.look > look:
+                    places.release()
+                    continue
+                session.look = look
+                task = group.create_task(self._look_again(session, fresh[key]))
+                task.add_done_callback(lambda _: places.release())
+
+    async def _look_again(self, session: Session, identity: Identity | None) -> None:
+        if identity is None:
+            session.close(CloseCode.REVOKED, "revoked")
+            return
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await session.recheck(identity)
+        except Exception:
+            # The project's own policy, or the database: no reason to end a session, nor to
+            # leave the others unchecked.
+            logger.exception("a session could not be checked", extra=session.describe())
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            # Not all instances at the same moment.
+            seconds = self._seconds * random.uniform(0.8, 1)  # noqa: S311 (no secret)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._everybody_asked.wait()
+                await asyncio.sleep(GATHER_SECONDS)
+            self._everybody_asked.clear()
+            await self.recheck(EVERYBODY)
+
+    def _want(self, users: Users) -> None:
+        if users is EVERYBODY:
+            self._everybody_asked.set()
+        else:
+            self._wanted |= users
+            self._asked.set()
+
+
+def reload_users(identities: Sequence[Identity]) -> list[Identity | None]:
+    """The default loader: users who exist and are active, by one query."""
+    users = get_user_model()._default_manager.in_bulk({identity.user.pk for identity in identities})
+    return [
+        Identity(user=user, sid=identity.sid, expires_at=identity.expires_at)
+        if (user := users.get(identity.user.pk)) is not None and user.is_active
+        else None
+        for identity in identities
+    ]
+
+
+def find_loader(settings: Settings) -> Loader:
+    if not settings.identity_loader:
+        return reload_users
+    loader: Loader = import_string(settings.identity_loader)
+    return loader
+
+
+def _find_key(identity: Identity | None) -> Any:
+    return None if identity is None else (identity.user.pk, identity.sid, identity.expires_at)
+
+
+def _read(load: Loader, identities: Sequence[Identity]) -> Sequence[Identity | None]:
+    close_old_connections()
+    try:
+        return load(identities)
+    finally:
+        close_old_connections()

@@ -1,0 +1,43 @@
+"""How busy a process is."""
+
+import asyncio
+import time
+
+from realtime.sessions import Sessions
+from realtime.tracking.load import LoadMeter
+from tests.sessions import StubSession
+
+
+def spin(seconds: float) -> None:
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+
+
+async def test_what_is_measured_is_since_the_last_time() -> None:
+    sessions = Sessions()
+    meter = LoadMeter(sessions)
+    stub = StubSession()
+    sessions.add(stub.session)
+    stub.session.messages_in, stub.session.messages_out = 100, 300
+    spin(0.2)
+    busy = meter.measure()
+    assert busy.session_count == 1
+    assert busy.cpu > 0
+    assert busy.memory > 1_000_000
+    assert busy.messages_out_rate > 2 * busy.messages_in_rate > 0
+    await asyncio.sleep(0.05)
+    idle = meter.measure()
+    assert (idle.messages_in_rate, idle.messages_out_rate) == (0, 0)
+
+
+async def test_a_loop_that_stands_still_shows() -> None:
+    meter = LoadMeter(Sessions())
+    watch = asyncio.create_task(meter.watch_forever())
+    await asyncio.sleep(0)
+    time.sleep(0.5)
+    await asyncio.sleep(0.01)
+    assert 0.1 < meter.measure().loop_delay < 5
+    assert meter.measure().loop_delay == 0
+    watch.cancel()
+    await asyncio.gather(watch, return_exceptions=True)
