@@ -4,12 +4,12 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
 from realtime.core.close_codes import CloseCode
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-_NOTHING: SafeString = mark_safe('<span class="quiet">0</span>')
+_NOTHING: SafeString = format_html('<span class="quiet">{}</span>', 0)
 
 
 def show_count(count: int) -> SafeString:

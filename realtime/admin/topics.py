@@ -1,6 +1,5 @@
 """Topics in use, in the admin: who listens, how fast they move, and what the history keeps."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -119,9 +118,9 @@ def _has_history(topic: Topic) -> bool:
 
 
 async def _measure(history: History, topics: Sequence[Topic]) -> list[Movement]:
-    (tops, rates), sizes = await asyncio.gather(
-        measure_rates(history, topics), history.measure(topics)
-    )
+    # One after the other: a first look at a rate takes a second, and figures of a row shall agree.
+    tops, rates = await measure_rates(history, topics)
+    sizes = await history.measure(topics)
     return [Movement(*parts) for parts in zip(tops, rates, sizes, strict=True)]
 
 

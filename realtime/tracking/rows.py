@@ -61,7 +61,8 @@ def _build_upsert(count: int) -> str:
     row = f"({', '.join(['%s'] * len(columns))})"
     changes = ", ".join(f"{column} = EXCLUDED.{column}" for column in CHANGING)
     return (
-        f"INSERT INTO {models.Session._meta.db_table} ({', '.join(columns)}) "  # noqa: S608 (names)
+        # Names of our own, and no value in it.
+        f"INSERT INTO {models.Session._meta.db_table} ({', '.join(columns)}) "  # noqa: S608  # nosec B608
         f"VALUES {', '.join([row] * count)} ON CONFLICT (id) DO UPDATE SET {changes}"
     )
 
