@@ -94,6 +94,14 @@ TITLES: dict[str, tuple[str, tuple[Column, ...]]] = {
             ("held", "held at last", _whole),
         ),
     ),
+    "sessions": (
+        "What tracking costs: {connections:,} sessions come and go in {rounds} turns each",
+        (
+            ("connects_per_second", "connects/s", _whole),
+            ("connect_cpu_us", "CPU µs a connect", _whole),
+            ("session_cpu_us", "CPU µs a session", _whole),
+        ),
+    ),
     "arrays": (
         "Arrays of 8 MB, two under way, to one subscriber",
         (

@@ -18,6 +18,7 @@ from benchmarks.servers import (
     OURS_MEMORY,
     OURS_NO_HISTORY,
     OURS_REDIS,
+    OURS_UNTRACKED,
     PICOWS,
     PREBUILT,
     Server,
@@ -43,10 +44,12 @@ class Scale:
     turn_warmup: float = 0.1
     rounds: int = 7  # odd: a median is one of them
     recovering: int = 1000
+    coming: int = 250
+    coming_rounds: int = 11  # many short ones: what disturbs a round meets its neighbour too
     settle: float = 0.5
     quiet: float = 15.0  # at most so long is waited for a server to come to rest
     isolates: bool = True  # whether memory and connects are measured on processes of their own
-    budget: float = 510.0  # no measurement begins later, or goes on much longer
+    budget: float = 570.0  # no measurement begins later, or goes on much longer
 
 
 FULL = Scale()
@@ -61,6 +64,8 @@ QUICK = Scale(
     turn_warmup=0.05,
     rounds=3,
     recovering=100,
+    coming=50,
+    coming_rounds=3,
     settle=0.1,
     quiet=0.3,
     isolates=False,
@@ -163,6 +168,12 @@ def list_idle(scale: Scale) -> list[Run]:
     ]
 
 
+def list_sessions(scale: Scale) -> list[Run]:
+    """What tracking sessions in the database costs: our server with it and without, in turn."""
+    options = {"connections": scale.coming, "topics": 50, "rounds": scale.coming_rounds}
+    return [Run(OURS_MEMORY, "sessions", options, fresh=True, others=(OURS_UNTRACKED,))]
+
+
 def list_arrays(scale: Scale) -> list[Run]:
     """Arrays of 8 MB, two under way, to one subscriber."""
     names = (OURS_MEMORY, OURS_REDIS, BROADCAST, PICOWS)
@@ -178,6 +189,7 @@ SCENARIOS: dict[str, Callable[[Scale], list[Run]]] = {
     "echo": list_echo,
     "fan-out-3000": list_fan_out_many,
     "idle": list_idle,
+    "sessions": list_sessions,
     "arrays": list_arrays,
 }
 

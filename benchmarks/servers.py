@@ -5,7 +5,7 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -23,6 +23,7 @@ from benchmarks.processes import (
 )
 
 OURS_MEMORY = "this server, in memory"
+OURS_UNTRACKED = "this server, in memory, sessions not tracked"
 OURS_REDIS = "this server, Redis"
 OURS_NO_HISTORY = "this server, Redis, no history"
 OURS_GROUP_SEND = "this server, Redis, group_send for each"
@@ -42,6 +43,7 @@ DEPLOYED = {
     "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
     "JWT_SIGNING_KEY": secrets.token_urlsafe(50),
     "REALTIME_MESSAGES_PER_SECOND": "0",
+    "REALTIME_BYTES_PER_SECOND": "0",
     "REALTIME_CONNECTIONS_PER_USER": "0",
     "REALTIME_CONNECTIONS_PER_ADDRESS": "0",
     "REALTIME_HANDSHAKES_PER_SECOND": "0",
@@ -57,6 +59,16 @@ OUR_PATHS = Paths(
 OUR_ARRAY_PATHS = replace(
     OUR_PATHS, subscribe="/ws/arrays/{name}/", publish="/ws/arrays/{name}/?subscribe=0"
 )
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Our server: over Redis or in memory, and what else differs from how it is deployed."""
+
+    has_redis: bool = True
+    settings: str = "project.settings"
+    application: tuple[str, ...] = ()  # where it is not the project's own
+    variables: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,8 +88,7 @@ class Server:
 
     def build_job(self, kind: str, *, arrays: bool = False, anonymous: bool = False) -> Job:
         """A job against this server, to be completed by `dataclasses.replace`."""
-        is_ours = STARTERS[self.name] is Servers.start_ours
-        paths = (OUR_ARRAY_PATHS if arrays else OUR_PATHS) if is_ours else Paths()
+        paths = (OUR_ARRAY_PATHS if arrays else OUR_PATHS) if self.name in OURS else Paths()
         return Job(
             kind=kind,
             port=self.process.port,
@@ -131,13 +142,17 @@ class Servers:
         self._processes.remove(server.process)
 
     def start_ours(self, name: str) -> Server:
-        """`manage.py serve`, as it is deployed, with its limits lifted; or as `VARIANTS` say."""
-        redis = None if name == OURS_MEMORY else self._get_redis()
-        settings, *application = VARIANTS.get(name, ("project.settings",))
+        """`manage.py serve`, as it is deployed, with its limits lifted, in the variant `OURS` says.
+
+        All have one data folder, and so one SQLite file, users and token.
+        """
+        variant = OURS[name]
+        redis = self._get_redis() if variant.has_redis else None
         variables = {
             "DATA_DIR": str(self._folder / "data"),
-            "DJANGO_SETTINGS_MODULE": settings,
+            "DJANGO_SETTINGS_MODULE": variant.settings,
             **DEPLOYED,
+            **variant.variables,
         }
         if self._token is None:
             environment = build_environment(**variables)
@@ -147,7 +162,7 @@ class Servers:
         if redis:
             variables["REDIS_URL"] = f"redis://127.0.0.1:{redis.port}/0"
         port = find_free_port()
-        options = ("--port", str(port), "--ping-interval", PING_INTERVAL, *application)
+        options = ("--port", str(port), "--ping-interval", PING_INTERVAL, *variant.application)
         command = (sys.executable, "manage.py", "serve", *options)
         process = self._launch(name, command, port, variables)
         return Server(name, process, redis, self._token)
@@ -188,12 +203,18 @@ class Servers:
         return self._redis
 
 
-# The settings, and the application where it is not the project's own.
-NO_HISTORY = "benchmarks.peers.no_history"
-VARIANTS: dict[str, tuple[str, ...]] = {
-    OURS_NO_HISTORY: (NO_HISTORY,),
-    OURS_GROUP_SEND: (NO_HISTORY, "benchmarks.peers.hub_group_send:application"),
-    OURS_JOINED: (NO_HISTORY, "benchmarks.peers.hub_group_send_joined:application"),
+_NO_HISTORY = Variant(settings="benchmarks.peers.no_history")
+OURS = {
+    OURS_MEMORY: Variant(has_redis=False),
+    OURS_UNTRACKED: Variant(has_redis=False, variables={"REALTIME_TRACK_SESSIONS": "false"}),
+    OURS_REDIS: Variant(),
+    OURS_NO_HISTORY: _NO_HISTORY,
+    OURS_GROUP_SEND: replace(
+        _NO_HISTORY, application=("benchmarks.peers.hub_group_send:application",)
+    ),
+    OURS_JOINED: replace(
+        _NO_HISTORY, application=("benchmarks.peers.hub_group_send_joined:application",)
+    ),
 }
 MODULES = {
     BROADCAST: "websockets_broadcast",
@@ -202,7 +223,7 @@ MODULES = {
     PREBUILT: "prebuilt",
 }
 STARTERS: dict[str, Callable[[Servers, str], Server]] = {
-    **dict.fromkeys((OURS_MEMORY, OURS_REDIS, *VARIANTS), Servers.start_ours),
+    **dict.fromkeys(OURS, Servers.start_ours),
     CHANNELS: Servers.start_channels,
     BUN: Servers.start_bun,
     **dict.fromkeys(MODULES, Servers.start_python),

@@ -14,6 +14,7 @@ from benchmarks.servers import (
     OURS_MEMORY,
     OURS_NO_HISTORY,
     OURS_REDIS,
+    OURS_UNTRACKED,
 )
 
 Row = dict[str, Any]
@@ -205,6 +206,13 @@ TARGETS = (
         2,
         lambda rows: rows.compare(
             "connects_per_second", "idle", OURS_MEMORY, CHANNELS, label="echo"
+        ),
+    ),
+    Target(
+        "Connects/s (signed in), sessions tracked against not tracked",
+        0.9,
+        lambda rows: rows.compare_by_round(
+            "connects_by_round", "sessions", OURS_MEMORY, OURS_UNTRACKED
         ),
     ),
     Target(

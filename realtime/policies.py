@@ -12,6 +12,7 @@ policy says, a topic whose name is `user.<key>` is for the user with that primar
 """
 
 import inspect
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -19,10 +20,14 @@ from typing import Any
 
 from channels.db import database_sync_to_async
 from django.apps import apps
+from django.db import Error as DatabaseFault
 from django.utils.module_loading import import_string
 
 from realtime.conf import Namespace, Policy
+from realtime.core.errors import Unavailable
 from realtime.core.topics import Topic
+
+logger = logging.getLogger("realtime.policies")
 
 PERSONAL_PREFIX = "user."
 
@@ -71,17 +76,14 @@ def decide(policy: str, user: Any, topic: Topic | None = None) -> bool | None:
 async def ask(policy: str, user: Any, topic: Topic | None = None) -> bool:
     """Ask the database for a permission, or the project's own callable.
 
-    What the callable raises goes through.
+    Raises Unavailable where the database does not answer; what else the callable raises goes
+    through.
     """
-    if is_permission(policy):
-        return bool(await database_sync_to_async(user.has_perm)(policy))
-    judge = load_callable(policy)
-    name = "" if topic is None else str(topic)
-    if inspect.iscoroutinefunction(judge):
-        return bool(await judge(user, name))
-    answer = await database_sync_to_async(judge)(user, name)
-    # Of an object with an async `__call__`, or behind a decorator: as such it would be true.
-    return bool(await answer if inspect.isawaitable(answer) else answer)
+    try:
+        return await _ask(policy, user, topic)
+    except DatabaseFault as error:
+        logger.error("a policy could not be asked: %s", error, extra={"policy": policy})
+        raise Unavailable("rights cannot be checked now; try again in a moment") from error
 
 
 async def is_allowed(policy: str, user: Any, topic: Topic | None = None) -> bool:
@@ -109,3 +111,15 @@ def load_callable(path: str) -> Callable[[Any, str], Any]:
     """The callable at a dotted path; raises ImportError."""
     judge: Callable[[Any, str], Any] = import_string(path)
     return judge
+
+
+async def _ask(policy: str, user: Any, topic: Topic | None) -> bool:
+    if is_permission(policy):
+        return bool(await database_sync_to_async(user.has_perm)(policy))
+    judge = load_callable(policy)
+    name = "" if topic is None else str(topic)
+    if inspect.iscoroutinefunction(judge if inspect.isroutine(judge) else judge.__call__):
+        return bool(await judge(user, name))
+    answer = await database_sync_to_async(judge)(user, name)
+    # Of an async one behind a plain decorator: as it is, it would be true.
+    return bool(await answer if inspect.isawaitable(answer) else answer)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import psutil
 
-from benchmarks.load import arrays, echo, fan_out, idle, publish, recovery, turns
+from benchmarks.load import arrays, echo, fan_out, idle, publish, recovery, sessions, turns
 from benchmarks.load.job import Job
 from benchmarks.load.wire import LoadError
 
@@ -20,6 +20,7 @@ KINDS: dict[str, Callable[[Job], list[dict[str, Any]]]] = {
     "publish": publish.run,
     "rate": fan_out.run_rate,
     "recovery": recovery.run,
+    "sessions": sessions.run,
 }
 
 

@@ -52,8 +52,7 @@ async def shake_hands(consumer: "SessionConsumer") -> None:
     if identity is not None:
         consumer.set_identity(identity)
     await _count_connection(consumer)
-    if not await consumer.is_admitted():
-        raise Refusal(CloseCode.PERMISSION_DENIED, reason="permission denied")
+    await _check_rights(consumer)
     # Registered first, then checked: what was ended or changed meanwhile is not missed.
     consumer.runtime.sessions.add(consumer.session)
     consumer.runtime.rechecks.check_new(consumer.session)
@@ -86,6 +85,15 @@ async def _find_identity(consumer: "SessionConsumer") -> Identity | None:
         return await consumer.authenticate(await _read_credential(consumer))
     except (InvalidToken, Unavailable) as error:
         raise _refuse_token(error) from error
+
+
+async def _check_rights(consumer: "SessionConsumer") -> None:
+    try:
+        is_admitted = await consumer.is_admitted()
+    except Unavailable as error:
+        raise Refusal(CloseCode.TRY_AGAIN_LATER, reason=pick_retry_after()) from error
+    if not is_admitted:
+        raise Refusal(CloseCode.PERMISSION_DENIED, reason="permission denied")
 
 
 async def _count_connection(consumer: "SessionConsumer") -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from django.db import connections, router
+from django.db import connections, router, transaction
 
 from realtime import models
 from realtime.sessions import Session
@@ -44,8 +44,9 @@ def save_rows(sessions: Sequence[Session], *, instance_id: str, epoch: int) -> N
     No session may be there twice. Written by hand: model instances and `bulk_create` compute for
     three times as long, and while this thread computes, the event loop waits for the interpreter.
     """
-    database = connections[router.db_for_write(models.Session)]
-    with database.cursor() as cursor:
+    alias = router.db_for_write(models.Session)
+    database = connections[alias]
+    with transaction.atomic(using=alias), database.cursor() as cursor:
         for start in range(0, len(sessions), STATEMENT_ROWS):
             part = sessions[start : start + STATEMENT_ROWS]
             values: list[Any] = []
