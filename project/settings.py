@@ -69,7 +69,7 @@ JWT_SIGNING_KEY = (
     else read_text("JWT_SIGNING_KEY")
 )
 JWT_PREVIOUS_KEY = read_text("JWT_PREVIOUS_KEY")
-JWT_PREVIOUS_ALGORITHM = env.str("JWT_PREVIOUS_ALGORITHM", JWT_ALGORITHM)
+JWT_PREVIOUS_ALGORITHM = env.str("JWT_PREVIOUS_ALGORITHM", "") or JWT_ALGORITHM
 JWT_PREVIOUS_KEY_UNTIL = env.str("JWT_PREVIOUS_KEY_UNTIL", "")
 if SECRET_KEY == JWT_SIGNING_KEY:
     raise ImproperlyConfigured("JWT_SIGNING_KEY has to differ from DJANGO_SECRET_KEY")
@@ -134,7 +134,8 @@ LANGUAGE_CODE = "en"
 
 # Storage
 
-DATABASES = {"default": env.db_url("DATABASE_URL", f"sqlite:///{DATA_DIR / 'db.sqlite3'}")}
+DATABASE_URL = env.str("DATABASE_URL", "") or f"sqlite:///{DATA_DIR / 'db.sqlite3'}"
+DATABASES = {"default": env.db_url_config(DATABASE_URL)}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATA_DIR.mkdir(parents=True, exist_ok=True)
     DATABASES["default"]["OPTIONS"] = {

@@ -214,7 +214,8 @@ def test_in_production_a_missing_or_weak_secret_stops_the_start_and_nothing_is_m
 
 def test_django_has_no_warning_for_the_production_settings_of_the_readme(tmp_path: Path) -> None:
     (block,) = re.findall(r"```ini\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    variables = dict(line.split("#")[0].strip().split("=", 1) for line in block.splitlines())
+    lines = [line for line in block.splitlines() if not line.startswith("#")]
+    variables = dict(line.split("=", 1) for line in lines)
     assert variables["DJANGO_DEBUG"] == "false"
     # Secrets are the reader's to fill in, and so are stores that this test does not have.
     variables |= {"DJANGO_SECRET_KEY": STRONG, "JWT_SIGNING_KEY": OTHER}
@@ -224,6 +225,16 @@ def test_django_has_no_warning_for_the_production_settings_of_the_readme(tmp_pat
     code, output = run(project, "check", "--deploy", "--fail-level", "WARNING")
     assert code == 0, output
     assert "no issues (0 silenced)" in output
+
+
+def test_what_the_example_of_the_environment_shows_are_defaults(tmp_path: Path) -> None:
+    text = (ROOT / ".env.example").read_text()
+    shown = dict(re.findall(r"^#([A-Z_]+)=(.*)$", text, re.MULTILINE))
+    assert len(shown) > 30
+    assert not any("#" in value for value in shown.values())  # it would be part of the value
+    del shown["DATA_DIR"], shown["REDIS_URL"]  # of this test, and an example
+    code, output = run(Project(tmp_path, shown), "check")
+    assert code == 0, output
 
 
 def test_in_development_secrets_are_made_once_for_this_user_alone(tmp_path: Path) -> None:
