@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import uuid4
 
-from django.contrib.auth.hashers import is_password_usable
+from django.contrib.auth.hashers import get_hasher, identify_hasher, is_password_usable
 from django.contrib.auth.models import AbstractUser
 from django.db import models, transaction
 
@@ -55,15 +55,28 @@ class User(AbstractUser):
         if "password" not in touched or stored.password == self.password:
             return False
         # How Django itself stores the same password under a newer hash after a sign-in
-        # (AbstractBaseUser.check_password): this field alone, and no raw password kept.
-        hash_upgrade = (
-            touched == {"password"} and self._password is None and is_password_usable(self.password)
+        # (AbstractBaseUser.check_password): this field alone, no raw password kept, and an
+        # outdated hash before.
+        is_upgrade = (
+            touched == {"password"}
+            and self._password is None
+            and is_password_usable(self.password)
+            and _is_outdated(stored.password)
         )
-        return not hash_upgrade
+        return not is_upgrade
 
     def _changes_powers(self, *, stored: "User", touched: frozenset[str]) -> bool:
         powers = touched & {"is_staff", "is_superuser"}
         return any(getattr(stored, name) != getattr(self, name) for name in powers)
+
+
+def _is_outdated(password: str) -> bool:
+    """Whether Django would store this password under a newer hash."""
+    try:
+        hasher = identify_hasher(password)
+    except ValueError:  # no password, or of a hasher that is no more
+        return False
+    return hasher.algorithm != get_hasher().algorithm or hasher.must_update(password)
 
 
 class SignIn(models.Model):

@@ -148,7 +148,9 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["CONN_MAX_AGE"] = 60
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     # Persistent connections (CONN_MAX_AGE) do not fit ASGI's threads; a pool does.
-    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = True
+    # Bounded, and a request that finds it empty is told soon (503) instead of waiting for long.
+    pool = {"min_size": 2, "max_size": env.int("DATABASE_POOL_SIZE", 16), "timeout": 5}
+    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = pool
 
 REDIS_URL = env.str("REDIS_URL", "")
 CHANNEL_LAYERS: dict[str, Any] = {

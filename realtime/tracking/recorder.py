@@ -14,8 +14,10 @@ from django.db import (
     InterfaceError,
     OperationalError,
     close_old_connections,
+    connections,
     reset_queries,
 )
+from django.db import Error as DatabaseFault
 
 from realtime.conf import Settings
 from realtime.sessions import Session, Sessions
@@ -185,5 +187,10 @@ def _with_fresh_connection(operation: Any, *arguments: Any) -> None:
     close_old_connections()
     try:
         operation(*arguments)
+    except DatabaseFault:
+        # The error holds cursors in cycles, which are collected in any thread, the loop's too.
+        # There they would wait for the next attempt on this connection, on SQLite for seconds.
+        connections.close_all()
+        raise
     finally:
         close_old_connections()

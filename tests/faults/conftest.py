@@ -56,6 +56,7 @@ def whole_fleet(
     project = make_project(
         REDIS_URL=redis.url,
         REALTIME_MESSAGES_PER_SECOND="0",
+        REALTIME_BYTES_PER_SECOND="0",
         DJANGO_SETTINGS_MODULE="tests.faults.long_settings",
     )
     token = project.issue_token("anna", "--lifetime", "3600")
