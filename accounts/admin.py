@@ -4,11 +4,30 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from accounts.models import SignIn, User
+from accounts.turns import password_turn
+from realtime import errors
+
+
+class SignInForm(AdminAuthenticationForm):
+    """Django's own, with a turn for each password."""
+
+    def clean(self) -> dict[str, Any]:
+        """Check the password, and see to the lockout of `accounts.lockouts`."""
+        try:
+            with password_turn():
+                return super().clean()
+        except errors.Unavailable as error:
+            raise ValidationError(error.detail, code=error.code) from error
+
+
+admin.site.login_form = SignInForm
 
 
 @admin.register(User)

@@ -3,9 +3,11 @@
 import time
 from typing import Any
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from rest_framework.settings import api_settings
+from rest_framework_simplejwt.settings import api_settings as jwt_settings
 
 from accounts.keys import get_keys
 from accounts.throttles import parse_rate
@@ -28,6 +30,21 @@ def check_keys(**_: Any) -> list[CheckMessage]:
             )
         ]
     return []
+
+
+@register("accounts")
+def check_times(**_: Any) -> list[CheckMessage]:
+    """How long tokens last."""
+    times = {
+        "JWT_ACCESS_SECONDS": jwt_settings.ACCESS_TOKEN_LIFETIME.total_seconds() > 0,
+        "JWT_REFRESH_DAYS": jwt_settings.REFRESH_TOKEN_LIFETIME.total_seconds() > 0,
+        "JWT_REUSE_GRACE_SECONDS": settings.JWT_REUSE_GRACE_SECONDS >= 0,
+    }
+    return [
+        Error(f"{name} is too small.", hint="Give it a time above 0.", id="accounts.E003")
+        for name, is_right in times.items()
+        if not is_right
+    ]
 
 
 @register("accounts")

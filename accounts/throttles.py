@@ -3,6 +3,7 @@
 import time
 from typing import NamedTuple
 
+from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import BaseThrottle
@@ -91,6 +92,13 @@ class LockoutThrottle(TokenThrottle):
     def find_wait(self, request: Request, view: APIView) -> float | None:
         """See `accounts.lockouts`."""
         return find_lockout(request._request)
+
+
+def check_failures(request: Request) -> None:
+    """Raise Throttled where the address of this request may not try a password now."""
+    throttle = FailureThrottle()
+    if not throttle.allow_request(request, request.parser_context["view"]):
+        raise Throttled(throttle.wait())
 
 
 def note_failure(request: Request) -> None:

@@ -20,8 +20,15 @@ from accounts.bearer import CHALLENGE
 from accounts.metrics import Where, count_refusal
 from accounts.models import User
 from accounts.serializers import RefreshSerializer, SignInSerializer, VerifySerializer
-from accounts.throttles import CallThrottle, FailureThrottle, LockoutThrottle, note_failure
+from accounts.throttles import (
+    CallThrottle,
+    FailureThrottle,
+    LockoutThrottle,
+    check_failures,
+    note_failure,
+)
 from accounts.tokens import issue_tokens, revoke_refresh_token, rotate_refresh_token
+from accounts.turns import password_turn
 from accounts.validation import validate_access_token
 from realtime import errors
 
@@ -102,11 +109,15 @@ class RevokeView(TokenView):
 def authenticate_user(request: Request, *, username: str, password: str) -> User:
     """The user with that name and password; AuthenticationFailed (401) where there is none.
 
-    Takes as long for an unknown user as for a wrong password.
+    Takes as long for an unknown user as for a wrong password. Raises Throttled where others of
+    this address have failed too often while this call waited for its turn.
     """
-    user = authenticate(request, username=username, password=password)
+    with password_turn():
+        check_failures(request)
+        user = authenticate(request, username=username, password=password)
+        if user is None:
+            note_failure(request)
     if not isinstance(user, User):
-        note_failure(request)
         count_refusal("token", "credentials")
         raise AuthenticationFailed(
             "The username or the password is wrong.",

@@ -12,6 +12,9 @@ admin.site.index_title = "Administration"
 # Pages that name no icon of their own, such as the admin's, are asked about this one.
 favicon = RedirectView.as_view(url=lazy(static, str)("demo/icon.svg"))
 
+handler404 = "realtime.api.errors.answer_not_found"
+handler500 = "realtime.api.errors.answer_server_error"
+
 urlpatterns = [
     path("favicon.ico", favicon),
     path("admin/", admin.site.urls),

@@ -11,8 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from realtime import errors
     from realtime.control import adisconnect, arecheck, disconnect, recheck
-    from realtime.core import errors
     from realtime.core.close_codes import CloseCode
     from realtime.core.identity import Identity
     from realtime.core.positions import Position
@@ -49,7 +49,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name == "errors":
-        return import_module("realtime.core.errors")
+        return import_module("realtime.errors")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -152,7 +152,7 @@ def _find_problem(path: str) -> str | None:
     try:
         judge = load_callable(path)
     except ImportError as error:
-        return str(error)
+        return f"{error}; and {path.partition('.')[0]!r} is no label of an installed app"
     return None if callable(judge) else f"{path} is no callable"
 
 

@@ -6,6 +6,7 @@ Each scalar can also be set by the environment, as `REALTIME_OUTBOX_BYTES=209715
 Unknown keys and values of the wrong type are refused at start.
 """
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
@@ -20,6 +21,8 @@ from msgspec import Meta, Struct
 from realtime.core.topics import is_namespace
 
 MIB = 1024 * 1024
+# What the clients of this project read from the environment; the same shell may have both.
+CLIENT_VARIABLES = frozenset({"URL", "TOKEN", "USERNAME", "PASSWORD"})
 
 AtLeastZero = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -49,10 +52,16 @@ class Policy(StrEnum):
     STAFF = "staff"
 
 
-# A word of `Policy`, a permission ("app.codename"), or the dotted path of a callable.
-PolicyName = Annotated[
-    str, Meta(pattern=r"^(anyone|authenticated|staff|[A-Za-z_]\w*(\.[A-Za-z_]\w*)+)$")
-]
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+
+
+def check_policy(option: str, text: str) -> None:
+    """Raise ValueError where a text is no policy: `realtime.policies` says what is one."""
+    if text not in list(Policy) and _DOTTED.fullmatch(text) is None:
+        raise ValueError(
+            f"{option}: {text!r} is no policy: name {', '.join(Policy)}, a permission "
+            "(app.codename), or the dotted path of a callable"
+        )
 
 
 class Slow(StrEnum):
@@ -78,8 +87,8 @@ class Namespace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     kind: Kind
     format: Format = Format.NPY
-    subscribe: PolicyName = Policy.AUTHENTICATED
-    publish: PolicyName = Policy.AUTHENTICATED
+    subscribe: str = Policy.AUTHENTICATED
+    publish: str = Policy.AUTHENTICATED
     history_size: AtLeastZero = 1000
     history_bytes: Positive = 16 * MIB
     history_ttl: Seconds = 86_400.0
@@ -87,6 +96,10 @@ class Namespace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     presence: bool = False
     window: str = "100"
     processor: str | None = None
+
+    def __post_init__(self) -> None:
+        check_policy("subscribe", self.subscribe)
+        check_policy("publish", self.publish)
 
 
 DEFAULT_NAMESPACES: dict[str, dict[str, Any]] = {
@@ -107,7 +120,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     # Redis for the history; empty: the history is kept in the memory of this one process.
     redis_url: str = ""
     # Who may use /ws/echo/.
-    echo_policy: PolicyName = Policy.AUTHENTICATED
+    echo_policy: str = Policy.AUTHENTICATED
 
     # How long a session may wait with its first message, the credential.
     authentication_timeout: Seconds = 10.0
@@ -183,6 +196,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     # How long the rows of ended sessions are kept, in days; 0: for ever.
     session_retention_days: Annotated[float, Meta(ge=0)] = 30.0
 
+    def __post_init__(self) -> None:
+        check_policy("ECHO_POLICY", self.echo_policy)
+
     @property
     def frame_limit(self) -> int:
         """The longest single binary message on this server, in bytes."""
@@ -224,11 +240,22 @@ def build_settings(options: Mapping[str, Any]) -> Settings:
                 f"REALTIME['NAMESPACES']: {name!r} is no namespace's name: "
                 "1 to 31 of a-z, 0-9 and _, beginning with a letter"
             )
-    kept = {name: value for name, value in namespaces.items() if value is not None}
+    kept = {
+        name: _build_namespace(name, value)
+        for name, value in namespaces.items()
+        if value is not None
+    }
     try:
         return msgspec.convert({**options, "NAMESPACES": kept}, Settings)
     except msgspec.ValidationError as error:
         raise ImproperlyConfigured(f"REALTIME: {error}") from error
+
+
+def _build_namespace(name: str, value: Any) -> Namespace:
+    try:
+        return msgspec.convert(value, Namespace)
+    except msgspec.ValidationError as error:
+        raise ImproperlyConfigured(f"REALTIME['NAMESPACES'][{name!r}]: {error}") from error
 
 
 def read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -243,11 +270,17 @@ def read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         if not variable.startswith("REALTIME_"):
             continue
         name = variable.removeprefix("REALTIME_")
+        if name in CLIENT_VARIABLES:
+            continue
         if name not in fields:
-            raise ImproperlyConfigured(f"{variable}: there is no such setting")
+            raise ImproperlyConfigured(
+                f"{variable}: there is no such setting; realtime/conf.py lists them"
+            )
         try:
             options[name] = msgspec.convert(text, fields[name], strict=False)
-        except msgspec.ValidationError as error:
+            if name.endswith("_POLICY"):
+                check_policy(name, text)
+        except ValueError as error:  # msgspec.ValidationError is one
             raise ImproperlyConfigured(f"{variable}: {error}") from error
     return options
 

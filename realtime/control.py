@@ -65,7 +65,10 @@ def _run(build: Callable[[Runtime], Coroutine[Any, Any, None]]) -> None:
     try:
         runtime = find_runtime()
     except NotRunning:
-        logger.info("no server can be reached from this process, so no session was told")
+        logger.info(
+            "no server is reached from this process, which has no REDIS_URL: one that runs "
+            "finds out by itself, within RECHECK_SECONDS"
+        )
         return
     if runtime.is_current():
         runtime.run_soon(build(runtime))

@@ -1,5 +1,7 @@
 """The settings object: typed, complete, and strict about what it does not know."""
 
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -98,6 +100,30 @@ def test_every_scalar_can_be_set_by_the_environment(name: str) -> None:
     options = read_environment({f"REALTIME_{name}": text, "OTHER": "x", "REALTIMES": "y"})
     assert options == {name: value}
     assert getattr(build_settings(options), name.lower()) == value
+
+
+def test_what_the_clients_read_from_the_environment_is_no_setting() -> None:
+    names = ("URL", "TOKEN", "USERNAME", "PASSWORD")
+    assert read_environment({f"REALTIME_{name}": "x" for name in names}) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"kind": "stats", "publish": "friends"}, "'friends' is no policy: name anyone, "),
+        ({"kind": "stats", "windo": "5m"}, "unknown field `windo`"),
+        ({"kind": "stat"}, "'stat'"),
+    ],
+)
+def test_a_namespace_that_is_wrong_is_named(options: dict[str, str], says: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="'ticks'") as error:
+        build_settings({"NAMESPACES": {"ticks": options}})
+    assert says in str(error.value)
+
+
+def test_the_release_is_the_version_of_the_project_unless_it_is_set() -> None:
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
+    assert build_settings({}).release == project["project"]["version"]
 
 
 def test_whole_numbers_do_for_seconds() -> None:

@@ -1,6 +1,7 @@
 """A process's runtime: made once, on the loop of its sockets, and put away whole."""
 
 import asyncio
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from realtime import runtime
 from realtime.core.errors import NotRunning
 from realtime.runtime import (
     Runtime,
+    cancel_tasks,
     find_runtime,
     get_server_runtime,
     scope_id,
@@ -44,6 +46,34 @@ async def test_a_second_loop_in_one_process_is_refused() -> None:
     with pytest.raises(RuntimeError, match="another event loop"):
         await asyncio.to_thread(lambda: asyncio.run(elsewhere()))
     await stop_server_runtime()
+
+
+async def test_a_cancellation_that_got_lost_is_sent_again_and_who_never_ends_is_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(runtime, "CANCEL_AGAIN", 0.02)
+    monkeypatch.setattr(runtime, "CANCEL_FOR", 0.3)
+    is_over = asyncio.Event()
+
+    async def work(losses: float) -> None:
+        while losses and not is_over.is_set():
+            try:
+                await is_over.wait()
+            except asyncio.CancelledError:
+                losses -= 1
+
+    forgetful = asyncio.create_task(work(2))
+    await asyncio.sleep(0)
+    await cancel_tasks([forgetful])
+    assert forgetful.done()
+    assert not caplog.records
+    stubborn = asyncio.create_task(work(math.inf))
+    await asyncio.sleep(0)
+    await cancel_tasks([stubborn])
+    assert not stubborn.done()
+    assert "did not end" in caplog.text
+    is_over.set()
+    await stubborn
 
 
 async def test_stopping_ends_every_task_and_is_safe_to_repeat() -> None:

@@ -5,7 +5,10 @@ from http import HTTPStatus
 from typing import Any
 
 from django.db import InterfaceError, OperationalError
-from rest_framework.exceptions import APIException
+from django.http import HttpRequest, JsonResponse
+from django.http.response import HttpResponseBase
+from django.views.defaults import page_not_found, server_error
+from rest_framework.exceptions import APIException, Throttled
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
@@ -71,6 +74,28 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
     return response
 
 
+def answer_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """Django's handler404: JSON under `/api/`."""
+    if not _is_api(request):
+        return page_not_found(request, exception)
+    return _answer(ErrorCode.NOT_FOUND, "there is no such path; they end with a slash")
+
+
+def answer_server_error(request: HttpRequest) -> HttpResponseBase:
+    """Django's handler500: JSON under `/api/`. The log has what went wrong."""
+    if not _is_api(request):
+        return server_error(request)
+    return _answer(ErrorCode.INTERNAL, "the server failed to answer this request")
+
+
+def _is_api(request: HttpRequest) -> bool:
+    return request.path_info.startswith("/api/")
+
+
+def _answer(code: ErrorCode, detail: str) -> JsonResponse:
+    return JsonResponse({"code": code, "detail": detail}, status=STATUS[code])
+
+
 def _describe(error: Exception) -> dict[str, str]:
     if not isinstance(error, APIException):  # Django's Http404 and PermissionDenied
         code = "not_found" if "404" in type(error).__name__ else "permission_denied"
@@ -79,5 +104,10 @@ def _describe(error: Exception) -> dict[str, str]:
         field, messages = next(iter(error.detail.items()))
         text = str(messages[0] if isinstance(messages, list) else messages)
         return {"code": ErrorCode.INVALID_MESSAGE, "detail": f"{field}: {text}"}
+    if isinstance(error, Throttled):
+        return {
+            "code": ErrorCode.RATE_LIMITED,
+            "detail": "too many calls: wait as Retry-After says",
+        }
     code = str(error.get_codes())
     return {"code": _CODES.get(code, code), "detail": str(error.detail)}

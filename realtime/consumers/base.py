@@ -38,6 +38,7 @@ from realtime.sessions import Session, pick_retry_after
 logger = logging.getLogger("realtime.sessions")
 
 SUBPROTOCOL = "realtime.v1"
+PATHS = "/ws/echo/ and /ws/<namespace>/<name>/"
 # More than this many errors in a minute end a session.
 MAX_MISTAKES = 20
 MAX_RATE_LIMITED = 100
@@ -115,6 +116,9 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
             await self._serve()
         except Disconnected:
             pass
+        except Exception:
+            self.session.close_code = CloseCode.INTERNAL_ERROR  # what the server makes of it
+            raise
         finally:
             self._end()
 
@@ -122,7 +126,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
 
     def check_path(self) -> None:
         """Find what the path names; raises UnknownTopic."""
-        raise UnknownTopic("there is no such endpoint")
+        raise UnknownTopic(f"paths are {PATHS} and end with a slash")
 
     def check_parameters(self, query: dict[str, str]) -> None:
         """Take the query parameters; raises InvalidParameter."""

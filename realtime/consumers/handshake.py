@@ -45,7 +45,10 @@ async def shake_hands(consumer: "SessionConsumer") -> None:
     """Check everything, sign in; raises Refusal, or Disconnected where the peer goes away."""
     if consumer.runtime.is_draining:
         raise Refusal(CloseCode.SERVICE_RESTART, reason=pick_retry_after())
-    if not consumer.runtime.limits.admit_handshake(consumer.runtime.sessions.open_count):
+    runtime = consumer.runtime
+    if not runtime.limits.admit_handshake(
+        runtime.sessions.open_count, address=consumer.session.address
+    ):
         raise Refusal(CloseCode.TRY_AGAIN_LATER, reason=pick_retry_after())
     _check_request(consumer)
     identity = await _find_identity(consumer)
@@ -63,7 +66,7 @@ def _check_request(consumer: "SessionConsumer") -> None:
         consumer.check_path()
         consumer.check_parameters(read_query(consumer.scope.get("query_string", b"")))
     except UnknownTopic as error:
-        raise Refusal(CloseCode.UNKNOWN_TOPIC, reason="unknown topic") from error
+        raise Refusal(CloseCode.UNKNOWN_TOPIC, reason=f"unknown topic: {error.detail}") from error
     except TokenInQuery as error:
         raise Refusal(CloseCode.INVALID_TOKEN, error=error, reason="token in query") from error
     except InvalidParameter as error:

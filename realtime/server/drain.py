@@ -14,7 +14,7 @@ from typing import Any
 from twisted.internet import reactor
 
 from realtime.core.close_codes import CloseCode
-from realtime.runtime import get_server_runtime, stop_server_runtime
+from realtime.runtime import cancel_tasks, get_server_runtime, stop_server_runtime
 from realtime.sessions import pick_retry_after
 
 logger = logging.getLogger("realtime.server")
@@ -68,11 +68,9 @@ async def _finish_tasks(server: Any, deadline: float) -> None:
     if not tasks:
         return
     _, late = await asyncio.wait(tasks, timeout=max(0.0, deadline - time.monotonic()))
-    for task in late:
-        task.cancel()
     if late:
         logger.warning("sessions or requests were cut off", extra={"tasks": len(late)})
-    await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_tasks(late)
 
 
 async def _finish_writing(deadline: float) -> None:

@@ -60,6 +60,7 @@ class Server(DaphneServer):  # type: ignore[misc]
     def listen_success(self, port: Any) -> None:
         """Keep the listening ports, so that the drain can close them first."""
         super().listen_success(port)
+        logger.info("serving", extra={"address": str(port.getHost())})
         enable_direct_reads(port)
         self.ports.append(port)
 

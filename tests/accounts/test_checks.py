@@ -53,6 +53,18 @@ def test_a_rate_that_is_none_is_an_error(monkeypatch: pytest.MonkeyPatch, rate: 
     assert problem.id == "accounts.E002"
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("JWT_ACCESS_SECONDS", "0"), ("JWT_REFRESH_DAYS", "-1"), ("JWT_REUSE_GRACE_SECONDS", "-5")],
+)
+def test_times_that_make_dead_tokens_stop_the_start(
+    tmp_path: Path, variable: str, value: str
+) -> None:
+    code, output = run(Project(tmp_path, {variable: value}), "manage.py", "check")
+    assert code == 1
+    assert f"(accounts.E003) {variable} is too small" in output
+
+
 def test_a_server_whose_key_is_wrong_does_not_start(tmp_path: Path) -> None:
     project = Project(tmp_path, {"JWT_ALGORITHM": "RS256", "JWT_SIGNING_KEY": OTHER})
     code, output = run(project, "manage.py", "check")

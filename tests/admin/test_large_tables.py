@@ -16,7 +16,7 @@ LIST = "/admin/realtime/session/"
 QUERIES = (
     "",
     "?p=50",
-    "?o=-7",
+    "?o=-8",
     "?state=ended",
     "?state=ended&p=100",
     "?state=all",

@@ -26,6 +26,32 @@ def test_health_needs_no_token_is_never_cached_and_only_read(server: Server, pat
     assert httpx.post(f"{server.http}/{path}").is_client_error
 
 
+PRODUCTION = {
+    "DJANGO_DEBUG": "false",
+    "DJANGO_SECRET_KEY": "".join(chr(33 + n % 90) for n in range(64)),
+    "JWT_SIGNING_KEY": "".join(chr(122 - n % 90) for n in range(64)),
+    "DJANGO_ALLOWED_HOSTS": "live.example.org",
+    "DJANGO_BEHIND_TLS_PROXY": "true",
+    "DJANGO_SSL_REDIRECT": "true",
+}
+
+
+def test_probes_ask_by_address_and_without_tls(
+    make_project: Callable[..., Project], launch: Callable[..., Server]
+) -> None:
+    server = launch(make_project(**PRODUCTION))
+    for path in ("livez", "readyz", "metrics"):
+        assert httpx.get(f"{server.http}/{path}").status_code == 200
+    assert httpx.get(f"{server.http}/api/nowhere/").status_code == 400
+    host = {"Host": "live.example.org"}
+    assert httpx.get(f"{server.http}/api/nowhere/", headers=host).status_code == 301
+    behind = {**host, "X-Forwarded-Proto": "https"}
+    answer = httpx.get(f"{server.http}/api/nowhere/", headers=behind)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    answer = httpx.get(f"{server.http}/nowhere/", headers=behind)
+    assert (answer.status_code, answer.headers["Content-Type"][:9]) == (404, "text/html")
+
+
 def test_without_a_database_the_server_is_alive_but_not_ready_until_it_is_back(
     make_project: Callable[..., Project], launch: Callable[..., Server]
 ) -> None:

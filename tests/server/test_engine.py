@@ -218,7 +218,11 @@ def send_until_refused(client: RawClient) -> None:
     ("path", "code", "reason"),
     [
         ("/ws/echo/", 4501, "authentication required"),
-        ("/ws/nothing/", 4504, "unknown topic"),
+        (
+            "/ws/broadcast/lobby",
+            4504,
+            "unknown topic: paths are /ws/echo/ and /ws/<namespace>/<name>/ and end with a slash",
+        ),
         ("/ws/open/a/?nonsense=1", 4500, "invalid parameter"),
     ],
 )

@@ -21,7 +21,7 @@ class Command(BaseCommand):
         lines = [
             f"page        http://{shown}:{port}/",
             f"admin       http://{shown}:{port}/admin/",
-            f"API         http://{shown}:{port}/api/   (POST /api/token/ for a token)",
+            f"API         http://{shown}:{port}/api/token/   (POST username and password)",
             f"health      http://{shown}:{port}/readyz",
             f"WebSockets  ws://{shown}:{port}/ws/echo/",
             f"            ws://{shown}:{port}/ws/broadcast/<name>/",
