@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from django.db import close_old_connections
+
 from realtime import errors
 
 # At the same time, in one process: more would not be done any sooner.
@@ -24,6 +26,8 @@ def password_turn() -> Iterator[None]:
 
     Raises Unavailable where none comes in time.
     """
+    # Who waits keeps no connection: a pool has few of them, and all others need one.
+    close_old_connections()
     if not _turns.acquire(timeout=WAIT_SECONDS):
         raise errors.Unavailable("too many sign in at this moment: try again in a moment")
     try:

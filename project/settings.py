@@ -211,7 +211,7 @@ AXES_CLIENT_IP_CALLABLE = "accounts.addresses.find_address"
 AXES_LOCKOUT_CALLABLE = "accounts.lockouts.answer_locked_out"
 # Who is locked out already makes no more rows, and is let in again in time.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
-AXES_SENSITIVE_PARAMETERS = ["username", "csrfmiddlewaretoken"]
+AXES_SENSITIVE_PARAMETERS = ["username", "csrfmiddlewaretoken", "token", "access_token", "jwt"]
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
 

@@ -11,13 +11,16 @@ All but `anyone` want a signed-in user, so a callable never sees an anonymous on
 policy says, a topic whose name is `user.<key>` is for the user with that primary key alone.
 """
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from channels.db import database_sync_to_async
 from django.apps import apps
 from django.db import Error as DatabaseFault
@@ -30,6 +33,10 @@ from realtime.core.topics import Topic
 logger = logging.getLogger("realtime.policies")
 
 PERSONAL_PREFIX = "user."
+# How long a policy may take to answer, in seconds.
+ANSWER_SECONDS = 10.0
+# Threads of one policy.
+THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +83,27 @@ def decide(policy: str, user: Any, topic: Topic | None = None) -> bool | None:
 async def ask(policy: str, user: Any, topic: Topic | None = None) -> bool:
     """Ask the database for a permission, or the project's own callable.
 
-    Raises Unavailable where the database does not answer; what else the callable raises goes
-    through.
+    Raises Unavailable where the database does not answer, or nothing does within
+    `ANSWER_SECONDS`; what else the callable raises goes through.
     """
+    deadline = asyncio.timeout(ANSWER_SECONDS)
     try:
-        return await _ask(policy, user, topic)
+        async with deadline:
+            return await _ask(policy, user, topic, find_threads(policy))
     except DatabaseFault as error:
-        logger.error("a policy could not be asked: %s", error, extra={"policy": policy})
-        raise Unavailable("rights cannot be checked now; try again in a moment") from error
+        raise _give_up(policy, error) from error
+    except TimeoutError as error:
+        if not deadline.expired():
+            raise
+        raise _give_up(policy, f"no answer within {ANSWER_SECONDS:g} s") from error
+
+
+def ask_in_view(policy: str, user: Any, topic: Topic | None = None) -> bool:
+    """The same from a view, in whose own thread, and on whose connection, all of it runs."""
+    try:
+        return async_to_sync(_ask)(policy, user, topic, None)
+    except DatabaseFault as error:
+        raise _give_up(policy, error) from error
 
 
 async def is_allowed(policy: str, user: Any, topic: Topic | None = None) -> bool:
@@ -113,13 +133,30 @@ def load_callable(path: str) -> Callable[[Any, str], Any]:
     return judge
 
 
-async def _ask(policy: str, user: Any, topic: Topic | None) -> bool:
+@cache
+def find_threads(policy: str) -> ThreadPoolExecutor:
+    """The threads that a policy has to itself.
+
+    One that is slow keeps no other waiting, nor a handshake whose token is being looked up.
+    """
+    return ThreadPoolExecutor(THREADS, thread_name_prefix=f"policy {policy}")
+
+
+async def _ask(
+    policy: str, user: Any, topic: Topic | None, threads: ThreadPoolExecutor | None
+) -> bool:
+    run: Any = partial(database_sync_to_async, thread_sensitive=threads is None, executor=threads)
     if is_permission(policy):
-        return bool(await database_sync_to_async(user.has_perm)(policy))
-    judge = load_callable(policy)
+        return bool(await run(user.has_perm)(policy))
+    judge: Any = load_callable(policy)
     name = "" if topic is None else str(topic)
     if inspect.iscoroutinefunction(judge if inspect.isroutine(judge) else judge.__call__):
         return bool(await judge(user, name))
-    answer = await database_sync_to_async(judge)(user, name)
+    answer = await run(judge)(user, name)
     # Of an async one behind a plain decorator: as it is, it would be true.
     return bool(await answer if inspect.isawaitable(answer) else answer)
+
+
+def _give_up(policy: str, why: object) -> Unavailable:
+    logger.error("a policy could not be asked: %s", why, extra={"policy": policy})
+    return Unavailable("rights cannot be checked now; try again in a moment")

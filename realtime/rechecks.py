@@ -30,8 +30,10 @@ Loader = Callable[[Sequence[Identity]], Sequence[Identity | None]]
 
 # Identities that are read together, by one query.
 PAGE_SIZE = 5000
-# Sessions whose policies are asked at the same time, in one look.
+# Sessions of a namespace whose policies are asked at the same time, in one look.
 TOGETHER = 20
+# Sessions that are ended in one turn of the loop.
+ENDED_AT_ONCE = 100
 # How long a policy may take to answer.
 ANSWER_SECONDS = 10.0
 # Changes that come together are dealt with together.
@@ -54,6 +56,8 @@ class Rechecks:
         self._asked = asyncio.Event()
         self._everybody_asked = asyncio.Event()
         self._looks = 0
+        self._busy: set[str] = set()  # namespaces that a look at everybody is at
+        self._was_busy = False  # a later one has passed over such a namespace
         self._recent: deque[tuple[float, Users]] = deque(maxlen=MAX_RECENT)
 
     def ask(self, users: Iterable[str] | None) -> None:
@@ -77,7 +81,7 @@ class Rechecks:
     async def run_forever(self) -> None:
         """Do what was asked, and look at everybody once in a while, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._sweep_forever())
+            group.create_task(self._sweep_forever(group))
             while True:
                 await self._asked.wait()
                 await asyncio.sleep(GATHER_SECONDS)
@@ -104,6 +108,7 @@ class Rechecks:
             page = identities[start : start + PAGE_SIZE]
             try:
                 found = await sync_to_async(_read, thread_sensitive=False)(self._load, page)
+                fresh = dict(zip(map(_find_key, page), found, strict=True))
             except DatabaseFault as error:
                 logger.error("sessions could not be checked now: %s", error)
                 return
@@ -111,29 +116,66 @@ class Rechecks:
                 # The project's own loader, which the next look asks again.
                 logger.exception("sessions could not be checked")
                 return
-            fresh = dict(zip(map(_find_key, page), found, strict=True))
-            await self._apply(chosen, fresh, look)
+            await self._apply(chosen, fresh, look, is_sweep=users is EVERYBODY)
 
     async def _apply(
-        self, sessions: list[Session], fresh: dict[Any, Identity | None], look: int
+        self,
+        sessions: list[Session],
+        fresh: dict[Any, Identity | None],
+        look: int,
+        *,
+        is_sweep: bool,
     ) -> None:
-        places = asyncio.Semaphore(TOGETHER)
-        async with asyncio.TaskGroup() as group:
-            for session in sessions:
-                await places.acquire()
-                key = _find_key(session.identity)
-                # Those of another page, with a new token since, or whom a later look has found.
-                if key not in fresh or session.look > look:
-                    places.release()
-                    continue
+        # Who is gone first: what policies say about the others may take long.
+        ended = 0
+        found: dict[str, list[tuple[Session, Identity]]] = {}
+        for session in sessions:
+            key = _find_key(session.identity)
+            # Those of another page, with a new token since, or whom a later look has found.
+            if key not in fresh or session.look > look:
+                continue
+            identity = fresh[key]
+            if identity is None:
                 session.look = look
-                task = group.create_task(self._look_again(session, fresh[key]))
-                task.add_done_callback(lambda _: places.release())
+                session.close(CloseCode.REVOKED, "revoked")
+                ended += 1
+                if ended % ENDED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+                continue
+            namespace = session.topic.partition(":")[0]
+            if is_sweep and namespace in self._busy:
+                self._was_busy = True
+                continue
+            session.look = look
+            found.setdefault(namespace, []).append((session, identity))
+        async with asyncio.TaskGroup() as group:
+            for namespace, pairs in found.items():
+                group.create_task(self._ask_policies(namespace, pairs, look, is_sweep=is_sweep))
 
-    async def _look_again(self, session: Session, identity: Identity | None) -> None:
-        if identity is None:
-            session.close(CloseCode.REVOKED, "revoked")
-            return
+    async def _ask_policies(
+        self, namespace: str, pairs: list[tuple[Session, Identity]], look: int, *, is_sweep: bool
+    ) -> None:
+        """Each namespace by itself: a policy that never answers holds up no other one."""
+        places = asyncio.Semaphore(TOGETHER)
+        if is_sweep:
+            self._busy.add(namespace)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for session, identity in pairs:
+                    await places.acquire()
+                    if session.look != look or _find_key(session.identity) != _find_key(identity):
+                        places.release()  # overtaken, while it waited here
+                        continue
+                    task = group.create_task(self._look_again(session, identity))
+                    task.add_done_callback(lambda _: places.release())
+        finally:
+            if is_sweep:
+                self._busy.discard(namespace)
+                if self._was_busy:
+                    self._was_busy = False
+                    self._everybody_asked.set()
+
+    async def _look_again(self, session: Session, identity: Identity) -> None:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await session.recheck(identity)
@@ -142,7 +184,7 @@ class Rechecks:
             # leave the others unchecked.
             logger.exception("a session could not be checked", extra=session.describe())
 
-    async def _sweep_forever(self) -> None:
+    async def _sweep_forever(self, group: asyncio.TaskGroup) -> None:
         while True:
             # Not all instances at the same moment.
             seconds = self._seconds * random.uniform(0.8, 1)  # noqa: S311 (no secret)
@@ -151,7 +193,9 @@ class Rechecks:
                     await self._everybody_asked.wait()
                 await asyncio.sleep(GATHER_SECONDS)
             self._everybody_asked.clear()
-            await self.recheck(EVERYBODY)
+            look = group.create_task(self.recheck(EVERYBODY))
+            # One that takes longer goes on beside the next.
+            await asyncio.wait({look}, timeout=min(self._seconds, ANSWER_SECONDS))
 
     def _want(self, users: Users) -> None:
         if users is EVERYBODY:

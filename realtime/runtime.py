@@ -8,8 +8,10 @@ import asyncio
 import logging
 import os
 import threading
+import time
 import uuid
-from collections.abc import Collection, Coroutine
+from collections import Counter
+from collections.abc import Collection, Coroutine, Iterable
 from typing import Any
 
 from realtime.conf import get_settings
@@ -33,8 +35,9 @@ logger = logging.getLogger("realtime")
 
 # The group that every hub joins, for messages that are no publications.
 CONTROL_GROUP = "rt.control"
-# After so many seconds a task that is still there is cancelled once more.
+# After so many seconds a task that is still there is cancelled once more; and is given up.
 CANCEL_AGAIN = 0.2
+CANCEL_FOR = 5.0
 JOIN_RETRY_DELAY = 0.5
 
 
@@ -50,7 +53,7 @@ class Runtime:
         self.sessions = Sessions()
         self.limits = Limits(self.settings, instance=self.instance_id)
         self.is_draining = False
-        self.requested_bytes = 0  # of arrays that are being made for clients
+        self.requested_bytes: Counter[str] = Counter()  # of arrays being made, for each sender
         self.hub = Hub(
             settings=self.settings,
             layer=self.layer,
@@ -147,13 +150,7 @@ class Runtime:
     async def stop(self) -> None:
         """Commit what waits, write what is left, let go of everything."""
         await self.pipeline.close()
-        tasks = set(self._tasks)
-        while tasks:
-            for task in tasks:
-                task.cancel()
-            # Again where it got lost: asyncio.wait_for of Python 3.11, which redis-py uses, takes
-            # a result that comes at the same moment for the answer to it.
-            _, tasks = await asyncio.wait(tasks, timeout=CANCEL_AGAIN)
+        await cancel_tasks(self._tasks)
         await self.limits.close()
         await self.rosters.close()
         await self.recorder.close()
@@ -187,6 +184,20 @@ class Runtime:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a background task failed", exc_info=error)
+
+
+async def cancel_tasks(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+    """Cancel tasks and wait for their end; whoever does not want to end is left behind."""
+    left = set(tasks)
+    deadline = time.monotonic() + CANCEL_FOR
+    while left and time.monotonic() < deadline:
+        for task in left:
+            task.cancel()
+        # Again where it got lost: asyncio.wait_for of Python 3.11, which redis-py uses, takes a
+        # result that comes at the same moment for the answer to it.
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN)
+    if left:
+        logger.error("tasks did not end when they were cancelled", extra={"tasks": len(left)})
 
 
 def scope_id(id: str | None, user: Any) -> str | None:

@@ -1,17 +1,29 @@
 """Who may do what."""
 
+import asyncio
+import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync
+from channels.db import database_sync_to_async
 from django.contrib.auth.models import Group, Permission
 
 from accounts.models import User
 from realtime import policies
 from realtime.conf import Policy, build_settings
+from realtime.core.errors import Unavailable
 from realtime.core.topics import Topic
-from realtime.policies import Rights, decide, find_rights, is_allowed, is_open, is_permission
+from realtime.policies import (
+    Rights,
+    ask,
+    ask_in_view,
+    decide,
+    find_rights,
+    is_open,
+    is_permission,
+)
 
 ANONYMOUS = None
 USER = SimpleNamespace(pk=7, is_staff=False)
@@ -20,8 +32,12 @@ LOBBY = Topic("broadcast", "lobby")
 HERE = "tests.test_policies"
 PERMISSION = "realtime.disconnect_session"
 
-# From a thread, as a view has it: what runs in a thread then runs in this one.
-allow = async_to_sync(is_allowed)
+
+def allow(policy: str, user: Any, topic: Topic | None = None) -> bool:
+    """As a view asks: what runs in a thread then runs in this one, in the test's transaction."""
+    decided = decide(policy, user, topic)
+    return ask_in_view(policy, user, topic) if decided is None else decided
+
 
 # Django looks after its connections around whatever runs in a thread.
 pytestmark = pytest.mark.django_db
@@ -35,6 +51,26 @@ def may_if_seven(user: Any, topic: str) -> bool:
 async def may_if_eight(user: Any, topic: str) -> bool:
     """A project's policy that is awaited."""
     return user.pk == 8 and topic == "broadcast:lobby"
+
+
+test_is_over = threading.Event()
+
+
+def wait_for_the_end_of_the_test(user: Any, topic: str) -> bool:
+    return test_is_over.wait(10)
+
+
+async def never_answer(user: Any, topic: str) -> bool:
+    return await asyncio.Event().wait()
+
+
+def be_stuck(user: Any, topic: str) -> bool:
+    time.sleep(0.2)
+    return True
+
+
+def give_up(user: Any, topic: str) -> bool:
+    raise TimeoutError("nobody answers elsewhere")
 
 
 def fail(user: Any, topic: str) -> bool:
@@ -93,6 +129,47 @@ async def test_rights_ask_once_where_both_policies_are_one(monkeypatch: pytest.M
     assert await find_rights(options.namespaces["one"], USER, LOBBY) == Rights(True, True)
     assert await find_rights(options.namespaces["two"], USER, LOBBY) == Rights(True, False)
     assert asked == [seven, seven, eight]
+
+
+async def test_a_policy_that_is_slow_keeps_nobody_waiting_who_needs_a_thread() -> None:
+    """Tokens are looked up in the one thread that everything else shares."""
+    asked = asyncio.create_task(ask(f"{HERE}.wait_for_the_end_of_the_test", USER, LOBBY))
+    await asyncio.sleep(0.02)
+    try:
+        async with asyncio.timeout(2):
+            assert await database_sync_to_async(lambda: "looked up")() == "looked up"
+    finally:
+        test_is_over.set()
+    assert await asked
+
+
+async def test_a_policy_that_is_slow_keeps_no_other_waiting() -> None:
+    test_is_over.clear()
+    slow = [
+        asyncio.create_task(ask(f"{HERE}.wait_for_the_end_of_the_test", USER, LOBBY))
+        for _ in range(2 * policies.THREADS)
+    ]
+    await asyncio.sleep(0.02)
+    try:
+        async with asyncio.timeout(2):
+            assert await ask(f"{HERE}.may_if_seven", USER, LOBBY)
+    finally:
+        test_is_over.set()
+    assert all(await asyncio.gather(*slow))
+
+
+@pytest.mark.parametrize("name", ["never_answer", "be_stuck"])
+async def test_a_policy_that_does_not_answer_in_time_is_unavailable(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policies, "ANSWER_SECONDS", 0.05)
+    with pytest.raises(Unavailable):
+        await ask(f"{HERE}.{name}", USER, LOBBY)
+
+
+async def test_a_time_limit_of_the_callable_s_own_is_its_own() -> None:
+    with pytest.raises(TimeoutError, match="elsewhere"):
+        await ask(f"{HERE}.give_up", USER, LOBBY)
 
 
 def test_what_a_callable_raises_is_not_taken_for_an_answer() -> None:

@@ -40,9 +40,11 @@ class Stage:
             raise self.error
         return [self.answer(identity) for identity in identities]
 
-    def open(self, user: int | None, *, sid: str = "s") -> StubSession:
+    def open(
+        self, user: int | None, *, sid: str = "s", topic: str = "broadcast:lobby"
+    ) -> StubSession:
         identity = None if user is None else build_identity(user, sid=sid)
-        stub = StubSession(identity=identity)
+        stub = StubSession(topic, identity=identity)
         self.sessions.add(stub.session)
         return stub
 
@@ -159,6 +161,104 @@ async def test_what_was_asked_during_a_handshake_concerns_the_session_too(stage:
             stage.rechecks.check_new(stub.session)
         await stage.wait_asked(1)
     assert [len(stub.checked) for stub in (during, other)] == [1, 0]
+
+
+async def test_a_look_that_comes_later_is_not_undone_by_a_slower_one(stage: Stage) -> None:
+    stub = stage.open(1)
+    older = build_identity(1)
+    first = stage.rechecks.recheck({"1"})
+    started = asyncio.create_task(first)
+    stage.answer = lambda identity: (time.sleep(0.1), older)[1]
+    await asyncio.sleep(0.02)  # it has asked the database, which takes a while
+    stage.answer = lambda identity: identity
+    await stage.rechecks.recheck({"1"})
+    await started
+    assert len(stage.asked) == 2
+    assert older not in stub.checked
+
+
+async def test_a_loader_that_fails_ends_neither_sessions_nor_later_looks(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stub = stage.open(1)
+    async with stage.running():
+        stage.error = RuntimeError("the project's own loader")
+        stage.rechecks.ask({"1"})
+        await stage.wait_asked(1)
+        assert (stub.codes, stub.checked) == ([], [])
+        stage.error = None
+        stage.rechecks.ask({"1"})
+        await stage.wait_asked(2)
+        assert len(stub.checked) == 1
+    assert "sessions could not be checked" in caplog.text
+
+
+async def test_a_policy_that_never_answers_holds_up_no_other_look(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(rechecks_module, "ANSWER_SECONDS", 0.3)
+    stuck, other = stage.open(1), stage.open(2)
+
+    async def wait(identity: Identity) -> None:
+        await asyncio.Event().wait()
+
+    stuck.session.recheck = wait
+    async with stage.running():
+        stage.rechecks.ask({"1"})
+        await stage.wait_asked(1)
+        stage.rechecks.ask({"2"})
+        await stage.wait_asked(2)
+        assert len(other.checked) == 1
+        assert "could not be checked" not in caplog.text
+        await asyncio.sleep(0.4)
+        assert "could not be checked" in caplog.text
+
+
+async def test_a_policy_that_never_answers_keeps_nobody_who_is_gone_nor_another_namespace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """More such sessions than are asked together, and they came first."""
+    monkeypatch.setattr(rechecks_module, "ANSWER_SECONDS", 0.05)
+    stage = Stage(monkeypatch, seconds=0.05)
+    stuck = [stage.open(1, topic="slow:x") for _ in range(30 * rechecks_module.TOGETHER)]
+    for stub in stuck:
+        stub.session.recheck = wait_for_ever
+    gone, other = stage.open(2, topic="slow:x"), stage.open(3)
+    async with stage.running():
+        await stage.wait_asked(2)
+        assert len(other.checked) >= 1
+        stage.answer = lambda identity: None if identity.user.pk == 2 else identity
+        await stage.wait_asked(len(stage.asked) + 2)
+        assert gone.codes[:1] == [CloseCode.REVOKED]
+        assert len(stage.rechecks._busy) == 1
+
+
+async def wait_for_ever(identity: Identity) -> None:
+    await asyncio.Event().wait()
+
+
+async def test_everybody_is_looked_at_again_where_a_look_passed_over_a_namespace(
+    stage: Stage,
+) -> None:
+    stub = stage.open(1)
+    answered = asyncio.Event()
+    checked = []
+
+    async def check(identity: Identity) -> None:
+        checked.append(identity)
+        await answered.wait()
+
+    stub.session.recheck = check
+    async with stage.running():
+        first = asyncio.create_task(stage.rechecks.recheck(None))
+        await stage.wait_asked(1)
+        stage.rechecks.ask(None)
+        await stage.wait_asked(2)
+        assert len(checked) == 1
+        answered.set()
+        await first
+        await stage.wait_asked(3)
+        assert len(checked) == 2
 
 
 @pytest.mark.django_db

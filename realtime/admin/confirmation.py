@@ -81,7 +81,7 @@ def _choose(keys: Sequence[Any], *, actor: Any, deed: str) -> Choice:
     try:
         found = model._default_manager.filter(pk__in=keys[:MAX_USERS])
         users = list(found.order_by(model.USERNAME_FIELD))
-    except (ValueError, ValidationError) as error:
+    except (ValueError, OverflowError, ValidationError) as error:
         raise SuspiciousOperation("that is no user's key") from error
     left_out = []
     if len(keys) > MAX_USERS:

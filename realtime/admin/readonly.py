@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse
 
 
@@ -30,6 +31,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """The list, under its own name."""
+        refuse_zeros(request)
         title = str(self.opts.verbose_name_plural).capitalize()
         return super().changelist_view(request, {**_name(title), **(extra_context or {})})
 
@@ -43,6 +45,12 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """One row, as wide as the list."""
         context = {**_name(str(self.opts.verbose_name).capitalize()), **(extra_context or {})}
         return super().change_view(request, object_id, form_url, context)
+
+
+def refuse_zeros(request: HttpRequest) -> None:
+    """Raise SuspiciousOperation (400) for a query that no text of PostgreSQL can match."""
+    if "%00" in request.META.get("QUERY_STRING", ""):
+        raise SuspiciousOperation("a query with a zero byte")
 
 
 def _name(title: str) -> dict[str, Any]:

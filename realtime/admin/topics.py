@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 from realtime.admin.figures import show_count, show_rate, show_size
 from realtime.admin.paging import BoundedPaginator
 from realtime.admin.rates import measure_rates
-from realtime.admin.readonly import ReadOnlyAdmin
+from realtime.admin.readonly import ReadOnlyAdmin, refuse_zeros
 from realtime.admin.search import begins
 from realtime.api.access import wait_for
 from realtime.conf import get_settings
@@ -60,6 +60,7 @@ class LiveTopicAdmin(ReadOnlyAdmin):
         """The list, with what the history says where it can be asked."""
         if not self.has_view_permission(request):
             raise PermissionDenied
+        refuse_zeros(request)
         query, order = request.GET.get("q", "").strip(), request.GET.get("order", "")
         order = order if order in ORDERS else ""
         page = _list_topics(query, order).get_page(request.GET.get("p"))

@@ -6,16 +6,15 @@ from collections.abc import Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from asgiref.sync import async_to_sync
 from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 
 from realtime.conf import Namespace
-from realtime.core.errors import NotRunning, PermissionDenied
+from realtime.core.errors import NotRunning, PermissionDenied, RateLimited
 from realtime.core.queries import parse_integer, read_query, refuse_unknown
 from realtime.core.topics import Topic, parse_topic
 from realtime.intake import find_namespace
-from realtime.policies import ask, decide
+from realtime.policies import ask_in_view, decide
 from realtime.runtime import Runtime, find_runtime
 
 DEFAULT_LIMIT = 100
@@ -47,7 +46,7 @@ def require(policy: str, request: Request, refusal: str, *, topic: Topic | None 
     user = find_user(request)
     allowed = decide(policy, user, topic)
     if allowed is None:
-        allowed = async_to_sync(ask)(policy, user, topic)
+        allowed = ask_in_view(policy, user, topic)
     if allowed:
         return
     if user is None:
@@ -57,11 +56,42 @@ def require(policy: str, request: Request, refusal: str, *, topic: Topic | None 
 
 
 def open_for_reading(request: Request, name: str) -> tuple[Topic, Namespace]:
-    """A topic that the user may subscribe to; raises UnknownTopic, and as `require()` does."""
+    """A topic that the user may subscribe to; raises UnknownTopic, and as `require()` does.
+
+    RateLimited where the user, or else the address, asks too often.
+    """
     topic = parse_topic(name)
     namespace = find_namespace(topic)
     require(namespace.subscribe, request, f"you may not read {name}", topic=topic)
+    take_allowance(request)
     return topic, namespace
+
+
+def open_for_publishing(request: Request, name: str) -> tuple[Topic, Namespace]:
+    """A topic that the user may publish to; raises as `open_for_reading()` does."""
+    topic = parse_topic(name)
+    namespace = find_namespace(topic)
+    require(namespace.publish, request, f"you may not publish to {name}", topic=topic)
+    take_allowance(request)
+    return topic, namespace
+
+
+def take_allowance(request: Request) -> None:
+    """Count a request as the message that it would be over WebSocket; raises RateLimited."""
+    runtime = find_runtime()
+    user = find_user(request)
+    refusal = wait_for(
+        runtime,
+        _refuse_message(
+            runtime,
+            user_id=None if user is None else str(user.pk),
+            address=request.META.get("REMOTE_ADDR", ""),
+            # Without a length there is no body either: Django REST framework reads none.
+            size=int(request.META.get("CONTENT_LENGTH") or 0),
+        ),
+    )
+    if refusal is not None:
+        raise RateLimited(refusal)
 
 
 def read_parameters(request: Request, allowed: Collection[str]) -> dict[str, str]:
@@ -92,3 +122,7 @@ def write_sessions() -> None:
 def wait_for(runtime: Runtime, operation: Coroutine[Any, Any, T]) -> T:
     """Run something in the runtime's loop, from the thread of a view."""
     return asyncio.run_coroutine_threadsafe(operation, runtime.loop).result()
+
+
+async def _refuse_message(runtime: Runtime, **message: Any) -> str | None:
+    return runtime.limits.refuse_message(**message)

@@ -12,21 +12,20 @@ from rest_framework.views import APIView
 
 from realtime.api.access import (
     find_user,
+    open_for_publishing,
     open_for_reading,
     read_limit,
     read_parameters,
-    require,
     wait_for,
 )
 from realtime.api.parsers import BytesParser, StrictJSONParser
 from realtime.conf import Kind
 from realtime.core.entries import NPY, OCTET_STREAM
-from realtime.core.errors import NotSupported, PermissionDenied
+from realtime.core.errors import InvalidMessage, NotSupported, PermissionDenied
 from realtime.core.messages import PublicationId, convert
 from realtime.core.queries import parse_epoch, parse_integer
-from realtime.core.topics import Topic, parse_topic
+from realtime.core.topics import Topic
 from realtime.excerpts import read_excerpt
-from realtime.intake import find_namespace
 from realtime.publishing import publish_for_receipt
 from realtime.runtime import find_runtime
 
@@ -67,9 +66,7 @@ class PublicationsView(APIView):
 
     def post(self, request: Request, topic: str) -> Response:
         """Publish: 201 with the publication's position."""
-        parsed = parse_topic(topic)
-        namespace = find_namespace(parsed)
-        require(namespace.publish, request, f"you may not publish to {topic}", topic=parsed)
+        parsed, namespace = open_for_publishing(request, topic)
         user = find_user(request)
         media_type = _find_media_type(request)
         if media_type != StrictJSONParser.media_type:
@@ -81,6 +78,9 @@ class PublicationsView(APIView):
             return self._publish(parsed, data, user=user, format=format)
         if namespace.kind is Kind.BINARY:
             raise NotSupported(f"send the array itself, with Content-Type: {NPY_TYPE}")
+        if isinstance(request.data, dict) and "data" not in request.data:
+            given = ", ".join(map(repr, request.data)) or "nothing"
+            raise InvalidMessage(f'put what you publish under "data": {{"data": …}}, not {given}')
         body = convert(request.data, JSONPublication)
         if body.id is not None and user is None:
             raise PermissionDenied("without signing in no id can be given")

@@ -20,6 +20,7 @@ from realtime.core.errors import (
 from realtime.core.messages import AnyClientMessage, ArrayRequest, convert
 from realtime.core.npy import measure_array, write_array
 from realtime.encoding import build_binary_header, frame_binary
+from realtime.limits.addresses import name_sender
 from realtime.outbox import Frames
 from realtime.sources import Source, find_source
 
@@ -56,12 +57,20 @@ class BinaryConsumer(UploadConsumer):
             )
         if self._request is not None:
             raise RateLimited("one request at a time: wait for the last array")
-        if self.runtime.requested_bytes + size > self.settings.max_requests_bytes:
-            raise RateLimited("too many arrays are being made; ask again in a moment")
-        self.runtime.requested_bytes += size
-        self._request = self.runtime.run_soon(self._answer(request, source, size))
+        sender = name_sender(self.session.user_id, self.session.address)
+        self._check_room(sender, size)
+        self.runtime.requested_bytes[sender] += size
+        self._request = self.runtime.run_soon(self._answer(request, source, sender, size))
 
-    async def _answer(self, request: ArrayRequest, source: Source, size: int) -> None:
+    def _check_room(self, sender: str, size: int) -> None:
+        requested, most = self.runtime.requested_bytes, self.settings.max_requests_bytes
+        if requested.total() + size > most:
+            raise RateLimited("too many arrays are being made; ask again in a moment")
+        # Else one who asks for the longest and reads none of them keeps all others from theirs.
+        if requested[sender] + size > max(most * 3 // 4, self.settings.max_request_bytes):
+            raise RateLimited("too many arrays are being made for you; read those first")
+
+    async def _answer(self, request: ArrayRequest, source: Source, sender: str, size: int) -> None:
         # Not cancelled when the session ends: the thread computes on, and counts until it is done.
         try:
             frames = await asyncio.to_thread(self._make, request, source)
@@ -71,7 +80,9 @@ class BinaryConsumer(UploadConsumer):
         except CodedError as error:
             self.send_error(error, request.ref)
         finally:
-            self.runtime.requested_bytes -= size
+            self.runtime.requested_bytes[sender] -= size
+            if not self.runtime.requested_bytes[sender]:
+                del self.runtime.requested_bytes[sender]
             self._request = None
 
     def _make(self, request: ArrayRequest, source: Source) -> Frames:

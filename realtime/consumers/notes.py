@@ -3,6 +3,7 @@
 import logging
 import time
 
+from realtime.core.close_codes import CloseCode
 from realtime.metrics import SESSIONS, SESSIONS_ENDED, SLOW_SESSIONS
 from realtime.runtime import Runtime
 from realtime.sessions import Session
@@ -36,7 +37,7 @@ def note_end(runtime: Runtime, session: Session, code: int) -> None:
     if session.has_begun:
         runtime.recorder.note(session)
         SESSIONS.labels(family).dec()
-    SESSIONS_ENDED.labels(family, int(code)).inc()
+    SESSIONS_ENDED.labels(family, _name_code(code)).inc()
     logger.info(
         "session closed" if session.has_begun else "session refused",
         extra={
@@ -56,3 +57,11 @@ def _name_family(runtime: Runtime, session: Session) -> str:
     name = session.topic.partition(":")[0]
     is_known = name == "echo" or runtime.settings.get_namespace(name) is not None
     return name if is_known else "unknown"
+
+
+def _name_code(code: int) -> str:
+    """The close code; those that a client can make up are one, for each would be a series."""
+    return str(int(code)) if code in _KNOWN_CODES else "other"
+
+
+_KNOWN_CODES = frozenset(CloseCode)

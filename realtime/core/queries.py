@@ -26,6 +26,8 @@ def read_query(query: bytes) -> dict[str, str]:
                 f"{name}: URLs are logged, so never put a token there; send it as the header "
                 "Authorization: Bearer …, a subprotocol, or the first message"
             )
+    if any("\0" in text for pair in pairs for text in pair):  # PostgreSQL has no such texts
+        raise InvalidParameter("the query is malformed")
     if len(result) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)

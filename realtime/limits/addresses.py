@@ -1,4 +1,4 @@
-"""Which addresses count as one."""
+"""Whom things are counted for, and which addresses count as one."""
 
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
@@ -20,3 +20,8 @@ def group_address(address: str) -> str:
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
     return str(IPv6Network((int(parsed), 64), strict=False))
+
+
+def name_sender(user_id: str | None, address: str) -> str:
+    """Whose a message is, as far as that is counted: a user's, or else an address's."""
+    return f"address {group_address(address)}" if user_id is None else f"user {user_id}"

@@ -4,10 +4,10 @@ import time
 from dataclasses import dataclass
 
 from realtime.conf import Settings
-from realtime.core.buckets import TokenBucket
-from realtime.limits.addresses import group_address
-from realtime.limits.allowances import BURST_SECONDS, Allowance, Allowances
+from realtime.limits.addresses import group_address, name_sender
+from realtime.limits.allowances import Allowance, Allowances
 from realtime.limits.connections import Connections, open_connections
+from realtime.limits.handshakes import Handshakes
 from realtime.limits.kinds import Limit
 from realtime.metrics import LIMITED
 from realtime.sessions import Session
@@ -30,19 +30,15 @@ class Limits:
         self._allowances = Allowances(settings)
         self._places: dict[Session, _Place] = {}
         rate = settings.handshakes_per_second
-        self._handshakes = (
-            TokenBucket(rate=rate, burst=rate * BURST_SECONDS, now=time.monotonic())
-            if rate
-            else None
-        )
+        self._handshakes = Handshakes(rate, now=time.monotonic()) if rate else None
 
-    def admit_handshake(self, connections: int) -> bool:
+    def admit_handshake(self, connections: int, *, address: str) -> bool:
         """Whether the process takes one more handshake now, with so many connections open."""
         most = self._settings.connections_per_process
         if most and connections > most:
             LIMITED.labels(Limit.CONNECTIONS_PER_PROCESS).inc()
             return False
-        if self._handshakes is not None and not self._handshakes.take(time.monotonic()):
+        if self._handshakes is not None and not self._handshakes.take(address, time.monotonic()):
             LIMITED.labels(Limit.HANDSHAKES).inc()
             return False
         return True
@@ -69,10 +65,26 @@ class Limits:
 
     def open_allowance(self, session: Session) -> Allowance | None:
         """What a session that begins may send, in common with others of its user or address."""
-        allowance = self._allowances.open(_find_sender(session))
+        allowance = self._allowances.open(name_sender(session.user_id, session.address))
         if allowance is not None:
             self._places.setdefault(session, _Place()).allowance = allowance
         return allowance
+
+    def refuse_message(self, *, user_id: str | None, address: str, size: int) -> str | None:
+        """Take a message of so many bytes that came without a session, as over REST.
+
+        It comes out of the allowance that the sessions of its user, or else address, have in
+        common. Returns what it would be over, and takes nothing then; else None.
+        """
+        allowance = self._allowances.open(name_sender(user_id, address))
+        if allowance is None:
+            return None
+        try:
+            if allowance.take(size, time.monotonic()):
+                return None
+            return allowance.exceed(size).detail
+        finally:
+            self._allowances.close(allowance)
 
     def release(self, session: Session) -> None:
         """Count a session no longer; nothing happens where it never was."""
@@ -100,9 +112,3 @@ class Limits:
         most = self._settings.connections_per_address
         subjects.append((address, Limit.CONNECTIONS_PER_ADDRESS, most))
         return subjects
-
-
-def _find_sender(session: Session) -> str:
-    if session.user_id is not None:
-        return f"user {session.user_id}"
-    return f"address {group_address(session.address)}"

@@ -58,7 +58,25 @@ class Lease:
             else:
                 Instance.objects.filter(pk=self._id).update(**claim)
             save_rows(epoch)
+            # Of the epochs before: sessions whose end could not be written, and was forgotten.
+            Session.objects.filter(instance=self._id, closed_at=None, epoch__lt=epoch).update(
+                closed_at=Now()
+            )
         self.epoch = epoch
+
+    def write(self, save_rows: Callable[[int], None]) -> bool:
+        """Let `save_rows` write for the epoch of this claim.
+
+        False where a sweep has ended the claim, or none was taken: nothing is written then, for
+        nobody would close what an ended instance opens.
+        """
+        mine = Instance.objects.filter(pk=self._id, epoch=self.epoch, ended_at=None)
+        with transaction.atomic():
+            # Locked: a sweep comes before or after.
+            if mine.select_for_update().first() is None:
+                return False
+            save_rows(self.epoch)
+        return True
 
     def end(self) -> None:
         """Give the claim up; sessions that are still open ended with it."""

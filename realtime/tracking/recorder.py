@@ -12,6 +12,7 @@ from asgiref.sync import sync_to_async
 from django.db import (
     DatabaseError,
     InterfaceError,
+    InternalError,
     OperationalError,
     close_old_connections,
     connections,
@@ -90,10 +91,15 @@ class Recorder:
                 saved = await self._write(self._save, batch)
             finally:
                 if not saved:
-                    self._changes.extendleft(reversed(batch))
+                    self._put_back(batch)
             if not saved:
                 return False
         return True
+
+    def _put_back(self, batch: Sequence[Session]) -> None:
+        # A full deque would drop at its other end, where the newest are.
+        room = MAX_WAITING - len(self._changes)
+        self._changes.extendleft(reversed(batch[max(len(batch) - room, 0) :]))
 
     # The lease
 
@@ -145,8 +151,9 @@ class Recorder:
     def _list_begun(self) -> list[Session]:
         return [session for session in self._sessions if session.has_begun]
 
-    def _save(self, sessions: Sequence[Session]) -> None:
-        self._save_rows(list(dict.fromkeys(sessions)), self._lease.epoch)
+    def _save(self, sessions: Sequence[Session]) -> bool:
+        rows = list(dict.fromkeys(sessions))
+        return self._lease.write(lambda epoch: self._save_rows(rows, epoch))
 
     def _save_rows(self, sessions: Sequence[Session], epoch: int) -> None:
         save_rows(sessions, instance_id=self._instance_id, epoch=epoch)
@@ -169,20 +176,23 @@ class Recorder:
             return await self._run(operation, *arguments)
 
     async def _run(self, operation: Any, *arguments: Any) -> bool:
+        """Whether it is done: not where the database is away, or the operation returned False."""
         try:
-            await sync_to_async(_with_fresh_connection, thread_sensitive=False)(
+            result = await sync_to_async(_with_fresh_connection, thread_sensitive=False)(
                 operation, *arguments
             )
-        except (OperationalError, InterfaceError) as error:
+        # PostgreSQL calls it internal that it only reads, as after a failover.
+        except (OperationalError, InterfaceError, InternalError) as error:
             logger.error("sessions could not be written yet: %s", error)
             return False
         except DatabaseError:
             # Not a matter of time: repeating it would hold up all that comes after.
             logger.exception("sessions could not be written")
-        return True
+            return True
+        return result is not False
 
 
-def _with_fresh_connection(operation: Any, *arguments: Any) -> None:
+def _with_fresh_connection(operation: Any, *arguments: Any) -> Any:
     reset_queries()  # what Django notes where DEBUG is on; no request begins here and clears it
     close_old_connections()
     try:

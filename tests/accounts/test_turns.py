@@ -16,6 +16,7 @@ from rest_framework.test import APIClient
 
 from accounts import turns, views
 from accounts.models import User
+from realtime import errors
 
 CALLS = 20
 
@@ -107,6 +108,18 @@ def test_the_admin_says_so_in_its_form(client: Client, db: None) -> None:
     response = client.post(reverse("admin:login"), {"username": "ada", "password": "x"})
     assert response.status_code == 200
     assert "too many sign in at this moment" in response.text
+
+
+@pytest.mark.usefixtures("busy")
+def test_who_waits_for_a_turn_keeps_no_connection_to_the_database(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PostgreSQL's pool has few, and every handshake needs one."""
+    given_back: list[bool] = []
+    monkeypatch.setattr(turns, "close_old_connections", lambda: given_back.append(True))
+    with pytest.raises(errors.Unavailable), turns.password_turn():
+        raise AssertionError("there was no turn")
+    assert given_back == [True]
 
 
 def test_a_turn_is_given_back_whatever_happens() -> None:

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from html import unescape
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -355,7 +356,71 @@ def test_what_is_confirmed_needs_its_permission_too(
 def test_a_malformed_confirmation_is_a_bad_request(admin_client: Client, told: Told) -> None:
     assert admin_client.get(f"{LIST}users/").status_code == 405
     assert confirm(admin_client, "promote").status_code == 400
-    assert admin_client.post(f"{LIST}users/", {"deed": "ban", "user": "x"}).status_code == 400
+    for key in ("x", "9" * 30, "1\0"):
+        data = {"deed": "ban", "user": key}
+        assert admin_client.post(f"{LIST}users/", data).status_code == 400
+
+
+# What strangers wrote
+
+
+EVIL = """"'><img src=x onerror=alert(1)></script><script>alert(2)</script>"""
+
+
+def test_what_clients_wrote_is_text_on_every_page(admin_client: Client, told: Told) -> None:
+    alive = build_instance("alive", host=f"host{EVIL}", version=EVIL)
+    evil = User.objects.create_user(EVIL)
+    columns = {"user_agent": EVIL, "address": EVIL[:64], "errors": 1, "waiting_bytes": 1}
+    row = build_session(alive, f"broadcast:{EVIL}", user=evil, **columns)
+    anonymous = build_session(alive, f"broadcast:{EVIL}", **columns)
+    paths = [
+        LIST,
+        *(f"{LIST}?{name}={quote(EVIL)}" for name in ("topic", "address", "instance", "q")),
+        f"{LIST}?user={evil.pk}",
+        f"{LIST}{row.pk}/change/",
+        f"{LIST}{anonymous.pk}/change/",
+        "/admin/realtime/instance/",
+        "/admin/realtime/instance/alive/change/",
+        f"/admin/accounts/user/{evil.pk}/change/",
+    ]
+    pages = [admin_client.get(path) for path in paths]
+    for deed in ("ban_users", "disconnect_users", "disconnect_sessions"):
+        data = {"action": deed, "_selected_action": [str(row.pk)]}
+        pages.append(admin_client.post(LIST, data, follow=True))
+    pages.append(confirm(admin_client, "ban", evil, filters=EVIL))
+    for page in pages:
+        assert page.status_code == 200
+        assert "<img src=x" not in page.text
+        assert "<script>alert" not in page.text
+        assert "default-src 'self'" in page["Content-Security-Policy"]
+
+
+def test_another_site_cannot_end_anything(root: Client, told: Told) -> None:
+    row = build_session(build_instance("alive"), user=User.objects.create_user("anna"))
+    data = {"action": "disconnect_sessions", "_selected_action": [str(row.pk)]}
+    for path, form in (
+        (LIST, data),
+        (f"{LIST}users/", {"deed": "ban", "user": [row.user_id]}),
+    ):
+        assert root.post(path, form).status_code == 403
+        assert root.get(path, form).status_code in (302, 405)
+    assert not told.sessions
+    assert User.objects.get(username="anna").is_active
+
+
+@pytest.fixture
+def root(db: None) -> Client:
+    """A superuser in a browser that a foreign page has send forms."""
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(User.objects.create_superuser("root"))
+    return client
+
+
+@pytest.mark.parametrize("path", [LIST, "/admin/realtime/instance/", "/admin/realtime/livetopic/"])
+def test_a_zero_byte_in_a_query_is_a_bad_request(admin_client: Client, path: str) -> None:
+    """For PostgreSQL it would be an error of the server."""
+    for query in ("?topic=%00", "?q=a%00", "?instance=%00"):
+        assert admin_client.get(path + query).status_code == 400
 
 
 # One session

@@ -60,6 +60,17 @@ async def test_what_clients_make_up_names_no_series(server: Server, token: str) 
     assert 'realtime_sessions_ended_total{code="4504",namespace="unknown"}' in text
 
 
+async def test_close_codes_that_clients_make_up_are_one_series(server: Server, token: str) -> None:
+    for code in (4321, 4322):
+        async with open_client(f"{server.ws}/ws/broadcast/metrics/", token) as client:
+            await client.receive_type("subscribed")
+            await client.connection.close(code)
+    await open_and_leave(server, token)
+    text = httpx.get(f"{server.http}/metrics").text
+    assert 'realtime_sessions_ended_total{code="other",namespace="broadcast"}' in text
+    assert "432" not in [line.partition('code="')[2][:3] for line in text.splitlines()]
+
+
 def test_metrics_are_plain_text_that_is_never_cached_and_only_read(server: Server) -> None:
     response = httpx.get(f"{server.http}/metrics")
     assert response.headers["Content-Type"].startswith("text/plain; version=")

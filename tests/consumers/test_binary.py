@@ -426,6 +426,29 @@ async def test_one_request_is_in_flight_for_each_session_and_their_sum_is_bounde
         assert (await receive_error(one))["code"] == "message_too_big"
 
 
+async def test_one_user_cannot_have_all_the_room_for_arrays(
+    small_server: Server, token: str, name: str
+) -> None:
+    big = {"shape": [MIB - 128], "dtype": "uint8", "source": "slow"}
+    more = {"shape": [MIB // 4], "dtype": "uint8"}  # over three quarters of 1.5 MiB
+    others = small_server.project.issue_token("ben")
+    async with (
+        open_binary(small_server, token, name) as one,
+        open_binary(small_server, token, name) as two,
+        open_binary(small_server, others, name) as other,
+    ):
+        await one.send(big)
+        await check_alive(one)
+        await two.send({**more, "source": "zeros"})
+        error = await receive_error(two)
+        assert (error["code"], "for you" in error["detail"]) == ("rate_limited", True)
+        await other.send({**more, "source": "zeros"})
+        assert (await other.receive_array())[1].nbytes == MIB // 4
+        await one.receive_array()
+        await two.send({**more, "source": "zeros"})
+        assert (await two.receive_array())[1].nbytes == MIB // 4
+
+
 async def test_an_array_counts_until_it_is_made_though_its_session_is_gone(
     small_server: Server, token: str, name: str
 ) -> None:

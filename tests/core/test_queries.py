@@ -26,7 +26,9 @@ def test_a_credential_is_refused_before_all_else_and_not_repeated(name: str) -> 
         assert "secret" not in caught.value.detail
 
 
-@pytest.mark.parametrize("query", [b"\xff=1", b"a=%FF", b"&".join([b"a=1"] * 33)])
+@pytest.mark.parametrize(
+    "query", [b"\xff=1", b"a=%FF", b"a=%00", b"%00=1", b"&".join([b"a=1"] * 33)]
+)
 def test_a_query_that_is_no_text_or_too_long_is_refused(query: bytes) -> None:
     with pytest.raises(InvalidParameter):
         read_query(query)

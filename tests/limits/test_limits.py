@@ -1,11 +1,13 @@
 """Limits on clients: who is let in, what is counted, and whose messages go together."""
 
+import itertools
 from types import SimpleNamespace
 
 import pytest
 
 from realtime.conf import build_settings
-from realtime.limits import Limit, Limits, limits
+from realtime.limits import Limit, Limits, handshakes, limits
+from realtime.limits.handshakes import Handshakes
 from realtime.metrics import LIMITED
 from realtime.sessions import Session
 from tests.sessions import StubSession, build_identity
@@ -109,7 +111,7 @@ async def test_zero_lifts_a_limit() -> None:
     )
     for _ in range(5000):
         assert await counted.admit(build_session(user=1)) is None
-        assert counted.admit_handshake(100_000)
+        assert counted.admit_handshake(100_000, address="192.0.2.1")
     assert counted.open_allowance(build_session(user=1)) is None
 
 
@@ -123,17 +125,41 @@ def test_handshakes_come_two_seconds_worth_at_once_and_then_at_the_rate(
     clock.monotonic = lambda: clock.now
     monkeypatch.setattr(limits, "time", clock)
     counted = build_limits(handshakes_per_second=5)
+    addresses = (f"192.0.2.{number}" for number in itertools.count())
+
+    def admit(count: int) -> list[bool]:
+        return [counted.admit_handshake(1, address=next(addresses)) for _ in range(count)]
+
     before = read(Limit.HANDSHAKES)
-    assert [counted.admit_handshake(1) for _ in range(11)] == [True] * 10 + [False]
+    assert admit(11) == [True] * 10 + [False]
     clock.now += 1
-    assert [counted.admit_handshake(1) for _ in range(6)] == [True] * 5 + [False]
+    assert admit(6) == [True] * 5 + [False]
     assert read(Limit.HANDSHAKES) == before + 2
+
+
+def test_one_address_gets_most_of_the_handshakes_and_leaves_the_others_theirs() -> None:
+    counted = build_limits(handshakes_per_second=10)
+    greedy = [counted.admit_handshake(1, address="2001:db8::1") for _ in range(1000)]
+    assert (sum(greedy), greedy[16:]) == (16, [False] * 984)
+    assert not counted.admit_handshake(1, address="2001:db8::2")  # of the same /64
+    assert all(counted.admit_handshake(1, address="192.0.2.1") for _ in range(4))
+
+
+def test_the_addresses_that_handshakes_are_counted_for_are_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(handshakes, "MAX_ADDRESSES", 3)
+    counted = Handshakes(1000, now=0)
+    for number in range(100):
+        assert counted.take(f"192.0.2.{number}", 0)
+    assert list(counted._addresses) == ["192.0.2.97", "192.0.2.98", "192.0.2.99"]
 
 
 def test_a_process_takes_so_many_connections() -> None:
     counted = build_limits(connections_per_process=3)
     before = read(Limit.CONNECTIONS_PER_PROCESS)
-    assert [counted.admit_handshake(count) for count in (1, 3, 4)] == [True, True, False]
+    admitted = [counted.admit_handshake(count, address="192.0.2.1") for count in (1, 3, 4)]
+    assert admitted == [True, True, False]
     assert read(Limit.CONNECTIONS_PER_PROCESS) == before + 1
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 
 from tests.clients import Client, open_client
@@ -105,3 +106,19 @@ async def test_an_echo_is_slowed_down(slow: Server) -> None:
         for _ in range(8):
             assert len(await client.receive()) == 10_000
         assert 0.9 < time.monotonic() - began < 5
+
+
+async def test_requests_over_rest_take_from_the_same_allowance(slow: Server) -> None:
+    token = slow.project.issue_token("fay")
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "text/plain"}
+    url = f"{slow.http}/api/topics/blobs:rest/publications/"
+    async with httpx.AsyncClient(headers=headers) as http:
+        statuses = [(await http.post(url, content=b"x" * 30_000)).status_code for _ in range(2)]
+        assert statuses == [201, 201]
+        refused = await http.post(url, content=b"x")
+        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+        assert refused.headers["Retry-After"] == "1"
+        assert (await http.get(url)).status_code == 429
+    async with join(slow, token) as client:
+        await client.send(build_ping(30))
+        assert (await client.receive())["code"] == "rate_limited"

@@ -85,6 +85,31 @@ def test_who_slept_past_its_lease_takes_a_new_epoch_and_its_sessions_are_live_ag
     assert process.lease.renew(LOAD)
 
 
+def test_taking_a_new_epoch_closes_what_was_forgotten_in_the_old_one(process: Process) -> None:
+    process.sleep()
+    del process.sessions[1:]  # its end could not be written, and more came than is remembered
+    process.take()
+    assert [str(row.pk) for row in Session.objects.filter(closed_at=None)] == [
+        process.sessions[0].id
+    ]
+
+
+def test_nothing_is_written_for_a_claim_that_a_sweep_has_ended(process: Process) -> None:
+    def write() -> bool:
+        return process.lease.write(
+            lambda epoch: save_rows(process.sessions, instance_id="a", epoch=epoch)
+        )
+
+    process.sleep()
+    assert write()  # nobody has noticed, and who does closes this too
+    sweep()
+    assert not write()
+    assert Session.objects.filter(closed_at=None).count() == 0
+    process.take()
+    assert write()
+    assert Session.objects.live().count() == 2
+
+
 def test_a_lease_that_somebody_else_took_over_is_not_renewed(process: Process) -> None:
     Instance.objects.filter(pk="a").update(epoch=2)
     assert not process.lease.renew(LOAD)

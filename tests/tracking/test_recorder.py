@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from django.db import DataError, OperationalError
+from django.db import DataError, InternalError, OperationalError
 
 from realtime.conf import build_settings
 from realtime.sessions import Session, Sessions
@@ -166,7 +166,7 @@ class TestQueue:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         recorder, written = self.build(
-            monkeypatch, [OperationalError("locked"), OperationalError("locked")]
+            monkeypatch, [OperationalError("locked"), InternalError("it only reads")]
         )
         task = asyncio.create_task(recorder._record_forever())
         for name in "abc":
@@ -196,4 +196,23 @@ class TestQueue:
         for name in "abcde":
             self.note(recorder, name)
         await recorder.flush()
+        assert written == ["c", "d", "e"]
+
+    async def test_what_could_not_be_written_does_not_push_out_what_came_after(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(recorder_module, "MAX_WAITING", 3)
+        recorder, written = self.build(monkeypatch, [])
+
+        async def fail(*_: Any) -> bool:
+            for name in "de":
+                self.note(recorder, name)
+            return False
+
+        for name in "abc":
+            self.note(recorder, name)
+        with monkeypatch.context() as patch:
+            patch.setattr(recorder, "_write", fail)
+            assert not await recorder.flush()
+        assert await recorder.flush()
         assert written == ["c", "d", "e"]
