@@ -104,4 +104,4 @@ def test_where_no_server_can_be_reached_no_session_can_be_open(
 ) -> None:
     with caplog.at_level(logging.INFO, logger="realtime.control"):
         disconnect(user=1)
-    assert "no server can be reached" in caplog.text
+    assert "no server is reached" in caplog.text

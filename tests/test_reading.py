@@ -122,5 +122,5 @@ async def test_pages_that_were_let_go_of_are_freed_before_their_time(
     assert len(stage.history.reads) == 50
     gc.collect()
     epoch = stage.held.position.epoch
-    pages = [p for p in gc.get_objects() if isinstance(p, Page) and p.epoch == epoch]
+    pages = [p for p in gc.get_objects() if type(p) is Page and p.epoch == epoch]
     assert len(pages) <= MAX_PAGES + 2

@@ -8,6 +8,7 @@ default would make two copies of one publication).
 
 import asyncio
 import os
+import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +42,8 @@ from realtime.redis_address import is_same_redis, make_pool
 
 # A topic that somebody holds keeps its epoch at least this many seconds.
 HOLD_SECONDS = 86_400
+# A connection that was not used for so long is looked at before it is used again.
+IDLE_SECONDS = 0.5
 
 _FOLDER = Path(__file__).parent
 _APPEND = (_FOLDER / "append.lua").read_bytes()
@@ -66,6 +69,7 @@ class RedisHistory(History):
             socket_timeout=self._timeout,
         )
         self._connection: Connection | None = None
+        self._used_at = 0.0
         self._lock = asyncio.Lock()
         self._script_hash = b""
         pool = make_pool(
@@ -188,12 +192,25 @@ class RedisHistory(History):
         return replies
 
     async def _connect(self) -> Connection:
+        if self._connection is not None and await self._is_stale(self._connection):
+            await self._drop_connection()
+        self._used_at = time.monotonic()
         if self._connection is None:
             connection = self._append_pool.make_connection()
             await connection.connect()
             await self._load_script(connection)
             self._connection = connection
         return self._connection
+
+    async def _is_stale(self, connection: Connection) -> bool:
+        """Whether Redis has closed a connection that was idle: nothing shall be sent on it then."""
+        if time.monotonic() - self._used_at < IDLE_SECONDS:
+            return False
+        try:
+            # What is there to read belongs to no call of ours: the end of the stream, or worse.
+            return bool(await connection.can_read())
+        except (RedisError, OSError):
+            return True
 
     async def _load_script(self, connection: Connection) -> None:
         await connection.send_command("SCRIPT", "LOAD", _APPEND)

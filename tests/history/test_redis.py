@@ -344,6 +344,23 @@ class TestOutage:
         assert (list(after.offsets), after.epoch != before.epoch) == ([1], True)
         await history.close()
 
+    async def test_a_redis_that_was_restarted_while_nobody_published_refuses_nothing(
+        self, redis: RedisServer, use_redis: UseRedis, topic: Topic, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The old connection has ended, which shows before anything is sent on it."""
+        monkeypatch.setattr("realtime.history.redis.IDLE_SECONDS", 0.0)
+        history = RedisHistory(use_redis(redis))
+        log = Writer(history, topic)
+        await log.append(b"a")
+        assert list((await log.append(b"b")).offsets) == [2]  # one that lives is used again
+        redis.kill()
+        redis.start()
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+        assert list((await log.append(b"c")).offsets) == [1]
+        assert time.monotonic() - began < 1
+        await history.close()
+
     async def test_a_primary_that_became_a_replica_is_let_go_of_for_whom_the_address_names_now(
         self, redis: RedisServer, spare_redis: RedisServer, use_redis: UseRedis, topic: Topic
     ) -> None:
