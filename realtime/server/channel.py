@@ -37,6 +37,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.leave()
         super().connectionLost(reason)
 
+    @property
+    def awaits_head(self) -> bool:
+        """Whether a request is on its way, or at least the connection is new."""
+        return self._deadline is not None
+
     def leave(self) -> None:
         """The connection has ended, or become a WebSocket."""
         self.end_deadline()

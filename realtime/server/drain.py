@@ -21,6 +21,8 @@ logger = logging.getLogger("realtime.server")
 
 # How often it is looked at whether everything has been written, in seconds.
 POLL = 0.05
+# How long a connection that has just come may take for its request.
+HEAD_SECONDS = 0.5
 
 
 async def drain(server: Any, *, delay: float, seconds: float) -> None:
@@ -36,6 +38,7 @@ async def drain(server: Any, *, delay: float, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     for port in server.ports:
         port.stopListening()
+    await _finish_heads(server)
     for channel in tuple(server.channels):
         _end_when_idle(channel)
     for session in runtime.sessions.open:
@@ -49,6 +52,13 @@ async def drain(server: Any, *, delay: float, seconds: float) -> None:
 def _end_at_next_signal() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(1))
+
+
+async def _finish_heads(server: Any) -> None:
+    """Wait a moment for requests on their way: a connection was taken, so it gets an answer."""
+    deadline = time.monotonic() + HEAD_SECONDS
+    while time.monotonic() < deadline and any(c.awaits_head for c in server.channels):  # noqa: ASYNC110
+        await asyncio.sleep(POLL)
 
 
 def _end_when_idle(channel: Any) -> None:
