@@ -218,6 +218,16 @@ async def stored(world: World, topic: Topic = TOPIC) -> set[str]:
     return {member.session for member in snapshot.members}
 
 
+async def wait_for_members(world: World, expected: set[str]) -> None:
+    """Wait until the store and all instances have the same members."""
+    async with asyncio.timeout(15):
+        while not (
+            await stored(world) == expected
+            and all([await one.members() == expected for one in world.instances.values()])
+        ):
+            await asyncio.sleep(0.002)
+
+
 class TestOneInstance:
     async def test_those_who_are_here_hear_who_comes_and_goes_but_not_of_themselves(
         self, world: World
@@ -592,10 +602,10 @@ class TestOutage:
         assert await stored(world) == set()
         world.is_down = False
         await wait_until(lambda: ("join", "s1") in watcher.told)
-        assert await stored(world) == {"s1", "s2"}
+        await wait_for_members(world, {"s1", "s2"})
         world.flush()
         await wait_until(lambda: len(world.leases) == 2)
-        assert await stored(world) == await one.members() == await two.members() == {"s1", "s2"}
+        await wait_for_members(world, {"s1", "s2"})
         for task in tasks:
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)

@@ -297,7 +297,7 @@ async def settle(seconds: float = 0.03) -> None:
     await asyncio.sleep(seconds)
 
 
-async def wait_until(condition: Any, timeout: float = 3.0) -> None:
+async def wait_until(condition: Any, timeout: float = 15.0) -> None:
     """Wait until a condition holds."""
     async with asyncio.timeout(timeout):
         while not condition():
