@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from functools import partial
 from typing import Any
 
 from realtime import policies
@@ -12,6 +11,7 @@ from realtime.consumers.handshake import Refusal
 from realtime.consumers.history import read_history
 from realtime.consumers.parameters import parse_parameters
 from realtime.consumers.presence import build_presence_reply
+from realtime.consumers.submissions import Submissions
 from realtime.core import strict_json
 from realtime.core.close_codes import CloseCode
 from realtime.core.entries import Entry, encode_entry
@@ -24,7 +24,6 @@ from realtime.core.errors import (
     Unavailable,
 )
 from realtime.core.messages import (
-    Ack,
     AnyClientMessage,
     Authenticate,
     Hello,
@@ -38,7 +37,6 @@ from realtime.core.messages import (
     Refresh,
     Refreshed,
     Subscribed,
-    encode_message,
     find_ref,
     format_time,
     parse_message,
@@ -47,8 +45,6 @@ from realtime.core.topics import build_topic
 from realtime.held_topics import HeldTopic
 from realtime.history import Item
 from realtime.intake import find_namespace, take_data
-from realtime.outbox import Frames, frame_text, join_frames
-from realtime.pipeline import Receipt
 from realtime.policies import NO_RIGHTS
 from realtime.runtime import scope_id
 from realtime.sessions import pick_retry_after
@@ -59,13 +55,10 @@ class TopicConsumer(SessionConsumer):
     """A session on one topic; subclasses add what their kind can do besides."""
 
     __slots__ = (
-        "_acks",
-        "_answered",
         "_following",
         "_held",
-        "_pending",
-        "_pending_bytes",
         "_rights",
+        "_submissions",
         "_subscription",
         "namespace",
         "parameters",
@@ -76,10 +69,7 @@ class TopicConsumer(SessionConsumer):
         self._held: HeldTopic | None = None
         self._subscription: Subscription | None = None
         self._following: asyncio.Task[None] | None = None  # until the subscription is live
-        self._pending = 0
-        self._pending_bytes = 0
-        self._acks: list[Frames] = []  # of this turn of the loop
-        self._answered: asyncio.Future[None] | None = None
+        self._submissions: Submissions | None = None  # until it publishes
         self._rights = NO_RIGHTS  # until the user is known
 
     def check_path(self) -> None:
@@ -221,53 +211,16 @@ class TopicConsumer(SessionConsumer):
             return
         self.check_may_publish(id)
         item = Item(encode_entry(entry), scope_id(id, self.session.user))
+        if self._submissions is None:
+            self._submissions = Submissions(self.topic, outbox=self.outbox, refuse=self.send_error)
         future = self.runtime.pipeline.submit(self.topic, self.namespace, item)
-        self._pending += 1
-        self._pending_bytes += len(item.body)
-        future.add_done_callback(partial(self._acknowledge, ref, len(item.body)))
-        if (
-            self._pending >= self.settings.session_pending_publishes
-            or self._pending_bytes >= self.settings.session_pending_bytes
-        ):
-            await self._wait_acknowledged()
-
-    async def _wait_acknowledged(self) -> None:
-        """Wait until the history has answered for one publish more."""
-        self._answered = self.loop.create_future()
-        await self._answered
-
-    def _acknowledge(self, ref: Ref, size: int, future: "asyncio.Future[Receipt]") -> None:
-        self._pending -= 1
-        self._pending_bytes -= size
-        if self._answered is not None and not self._answered.done():
-            self._answered.set_result(None)
-        if future.cancelled():
-            return
-        error = future.exception()
-        if isinstance(error, CodedError):
-            self._send_acks()
-            self.send_error(error, ref)
-        elif ref is not None:
-            receipt = future.result()
-            position = receipt.position
-            ack = Ack(
-                ref=ref,
-                topic=str(self.topic),
-                offset=position.offset if position else None,
-                epoch=position.epoch if position else None,
-                duplicate=receipt.duplicate,
-            )
-            if not self._acks:  # those of one commit leave in one write
-                self.loop.call_soon(self._send_acks)
-            self._acks.append(frame_text(encode_message(ack)))
-
-    def _send_acks(self) -> None:
-        if self._acks:
-            acks, self._acks = self._acks, []
-            self.outbox.put(acks[0] if len(acks) == 1 else join_frames(acks))
+        self._submissions.add(future, size=len(item.body), ref=ref)
+        if self._submissions.is_full(self.settings):
+            await self._submissions.wait_for_one()
 
     def close(self, code: CloseCode, reason: str = "") -> None:
-        self._send_acks()
+        if self._submissions is not None:
+            self._submissions.send_acks()
         super().close(code, reason)
 
     async def _refresh(self, message: Refresh) -> None:
@@ -288,8 +241,8 @@ class TopicConsumer(SessionConsumer):
 
     async def _send_history(self, query: HistoryQuery) -> None:
         self._check_may_read()
-        while self._pending:  # what this session published before it asked is part of the answer
-            await self._wait_acknowledged()
+        if self._submissions is not None:  # what it published before is part of the answer
+            await self._submissions.wait_for_all()
         reply = await read_history(self.runtime.history, self.topic, self.namespace, query)
         await self.outbox.drained()
         self.send_message(reply)
