@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import hypothesis
@@ -11,7 +12,9 @@ from tests.certificates import write_certificate
 from tests.servers import Project, RedisServer, Server, start_secure_server, start_server
 
 # A busy machine is slow at times; that is no failure.
-hypothesis.settings.register_profile("project", deadline=None)
+hypothesis.settings.register_profile(
+    "project", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("project")
 
 
@@ -98,15 +101,14 @@ def token(project: Project) -> str:
 @pytest.fixture
 def launch() -> Iterator[Callable[..., Server]]:
     """Starts servers that end with the test: `launch(project, "serve", "--ping-interval", "1")`."""
-    servers: list[Server] = []
+    with ExitStack() as stack:
 
-    def start(project: Project, kind: str = "daphne", *options: str) -> Server:
-        servers.append(start_server(project, kind, *options))
-        return servers[-1]
+        def start(project: Project, kind: str = "daphne", *options: str) -> Server:
+            server = start_server(project, kind, *options)
+            stack.callback(server.stop, kill=True)
+            return server
 
-    yield start
-    for server in servers:
-        server.stop(kill=True)
+        yield start
 
 
 @pytest.fixture

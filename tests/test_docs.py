@@ -1,5 +1,6 @@
 """The code in the documentation is run as it stands there."""
 
+import asyncio
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -80,7 +81,9 @@ async def test_changes_of_a_model_reach_the_topic_when_they_are_committed(
         async def receive() -> Any:
             return (await client.receive_type("publication"))["data"]
 
-        output = shop.manage("shell", "--verbosity", "0", "--command", WORK)
+        output = await asyncio.to_thread(
+            shop.manage, "shell", "--verbosity", "0", "--command", WORK
+        )
         assert "order 3 has no customer" in output
         for order in (1, 2, 3):
             assert await receive() == {"order": order, "change": "created", "status": "new"}
@@ -89,7 +92,7 @@ async def test_changes_of_a_model_reach_the_topic_when_they_are_committed(
         assert (await receive())["change"] == "created"
         assert await receive() == "no transaction"
 
-        shop.manage("ship_orders")
+        await asyncio.to_thread(shop.manage, "ship_orders")
         shipped = [await receive() for _ in range(3)]
         assert [each["order"] for each in shipped[:2]] == [1, 2]
         assert {(each["change"], each["status"]) for each in shipped} == {("changed", "shipped")}

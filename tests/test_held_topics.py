@@ -13,8 +13,9 @@ from realtime.held_topics import HISTORY_LOST, HISTORY_TRIMMED, MAX_EARLY
 from realtime.statistics import open_view
 from realtime.subscriptions import find_start
 from tests.topics import TOPIC, Stage, build_body, settle, wait_until
+from tests.virtual_time import virtual_time as virtual_time
 
-pytestmark = pytest.mark.usefixtures("no_joining")
+pytestmark = pytest.mark.usefixtures("virtual_time", "no_joining")
 
 
 class TestOrder:

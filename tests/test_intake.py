@@ -117,7 +117,7 @@ def small_server(project: Project) -> Iterator[Server]:
     """A daphne with the processors of `tests.stats_settings`."""
     server = start_server(project.with_environment(DJANGO_SETTINGS_MODULE="tests.stats_settings"))
     yield server
-    server.stop()
+    server.stop(kill=True)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 from realtime.lifecycle import RuntimeMiddleware
 from tests.clients import open_client
-from tests.servers import Project, Server
+from tests.servers import STOP_TIMEOUT, Project, Server
 
 Launch = Callable[..., Server]
 
@@ -36,7 +36,7 @@ async def test_serve_tells_its_sessions_writes_them_down_and_exits_with_0(
     token = await asyncio.to_thread(project.issue_token)
     headers = {"Authorization": f"Bearer {token}"}
     for path in ("/livez?secret=one", "/api/nowhere?token=secret", "/?password=secret"):
-        await asyncio.to_thread(httpx.get, server.http + path, headers=headers)
+        await asyncio.to_thread(httpx.get, server.http + path, headers=headers, timeout=30)
     async with (
         open_client(f"{server.ws}/ws/broadcast/a/", token) as one,
         open_client(f"{server.ws}/ws/stats/a/?window=10s", token) as two,
@@ -54,7 +54,7 @@ async def test_serve_tells_its_sessions_writes_them_down_and_exits_with_0(
             code, _ = await client.wait_closed()
             assert code == 1012
         await unsigned.wait_closed()
-        assert await asyncio.to_thread(server.process.wait, 10) == 0
+        assert await asyncio.to_thread(server.process.wait, STOP_TIMEOUT) == 0
     with closing(sqlite3.connect(project.folder / "db.sqlite3")) as database:
         rows = database.execute(
             "SELECT topic, close_code FROM realtime_session WHERE closed_at IS NOT NULL"
@@ -86,7 +86,7 @@ async def test_uvicorn_serves_the_same(
     project = make_project(LOG_FORMAT="text")
     server = await asyncio.to_thread(launch, project, "uvicorn", "--no-access-log")
     token = await asyncio.to_thread(project.issue_token)
-    await asyncio.to_thread(httpx.get, server.http + "/api/nowhere?token=secret")
+    await asyncio.to_thread(httpx.get, server.http + "/api/nowhere?token=secret", timeout=30)
     async with open_client(f"{server.ws}/ws/echo/", token) as echo:
         for message in ("hello", "", b"", b"\x00\xff"):
             await echo.send(message)

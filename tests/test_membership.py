@@ -18,6 +18,9 @@ from tests.topics import (
     settle,
     wait_until,
 )
+from tests.virtual_time import virtual_time as virtual_time
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 GROUP = TOPIC.group
 

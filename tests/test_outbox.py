@@ -9,6 +9,9 @@ from daphne.ws_protocol import WebSocketProtocol
 from realtime import outbox as outbox_module
 from realtime.core.close_codes import CloseCode
 from realtime.outbox import Frames, Outbox, build_event, frame_bytes, frame_text
+from tests.virtual_time import virtual_time as virtual_time
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 
 class Socket:

@@ -15,6 +15,9 @@ from realtime.core.topics import Topic
 from realtime.history import Item
 from realtime.pipeline import Pipeline, Receipt
 from tests.topics import FakeLayer, WatchedHistory, build_namespace, settle, wait_until
+from tests.virtual_time import virtual_time as virtual_time
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 A, B = Topic("broadcast", "a"), Topic("broadcast", "b")
 

@@ -79,7 +79,7 @@ async def test_async_code_on_another_loop_publishes_too(running: Runtime) -> Non
         target=lambda: results.append(asyncio.run(apublish("broadcast:a", "other loop")))
     )
     thread.start()
-    await asyncio.to_thread(thread.join, 5)
+    await asyncio.to_thread(thread.join, 30)
     assert results[0].offset == 1
     assert (await read(running, "broadcast:a"))[0].data == b'"other loop"'
 

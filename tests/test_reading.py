@@ -11,8 +11,9 @@ from realtime.history import Page, memory
 from realtime.reading import MAX_PAGES
 from realtime.subscriptions import Start, find_start
 from tests.topics import TOPIC, Session, Stage, settle, subscribe, wait_until
+from tests.virtual_time import virtual_time as virtual_time
 
-pytestmark = pytest.mark.usefixtures("no_joining")
+pytestmark = pytest.mark.usefixtures("virtual_time", "no_joining")
 
 
 async def prepare(*, stored: int, **options: int) -> Stage:

@@ -15,7 +15,7 @@ import pytest
 
 from realtime.conf import build_settings
 from tests.clients import open_client
-from tests.servers import ROOT, Project, RedisServer, Server, start_server
+from tests.servers import ROOT, START_TIMEOUT, Project, RedisServer, Server, start_server
 
 README = (ROOT / "README.md").read_text()
 BLOCKS: list[tuple[str, str]] = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
@@ -33,7 +33,13 @@ def readme_server(make_project: Callable[..., Project]) -> Iterator[Server]:
     )
     server = start_server(project, "serve", "--background", "demo.feed.publish_host_metrics")
     yield server
-    server.stop()
+    server.stop(kill=True)
+
+
+@pytest.fixture(scope="module")
+def demo_token(readme_server: Server) -> str:
+    """An access token of the user `demo`."""
+    return readme_server.project.issue_token("demo", "--lifetime", "3600")
 
 
 def find_block(language: str, containing: str) -> str:
@@ -60,17 +66,16 @@ def run_in_shell(server: Server, script: str) -> str:
         env=server.project.full_environment,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=START_TIMEOUT,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def type_into_client(server: Server, block: str, expected: str) -> str:
+def type_into_client(server: Server, block: str, token: str, expected: str) -> str:
     """Start the shell client of a block, type what the README says, wait for a text."""
     command = block.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")
     command = command.replace(".venv/bin/python", f"exec {sys.executable} -u")
-    token = server.project.issue_token("demo")
     log = server.project.folder / "client.log"
     with log.open("wb") as output:
         client = subprocess.Popen(
@@ -85,7 +90,7 @@ def type_into_client(server: Server, block: str, expected: str) -> str:
         for line in find_answer_after(block).splitlines():
             client.stdin.write(line.replace('"token": "…"', f'"token": "{token}"').encode() + b"\n")
             client.stdin.flush()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + START_TIMEOUT
         while expected not in log.read_text():
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.05)
@@ -118,8 +123,10 @@ def test_a_token_on_the_server_itself(readme_server: Server) -> None:
         ("/ws/echo/", "< hello"),
     ],
 )
-def test_the_shell_client(readme_server: Server, endpoint: str, expected: str) -> None:
-    type_into_client(readme_server, find_block("sh", endpoint), expected)
+def test_the_shell_client(
+    readme_server: Server, demo_token: str, endpoint: str, expected: str
+) -> None:
+    type_into_client(readme_server, find_block("sh", endpoint), demo_token, expected)
 
 
 def test_an_array_in_python(readme_server: Server) -> None:
@@ -146,10 +153,9 @@ async def test_publishing_from_django(
         assert (await orders.receive_type("stats"))["value"] == 129.90
 
 
-async def test_publishing_with_curl(readme_server: Server) -> None:
-    token = readme_server.project.issue_token("demo")
+async def test_publishing_with_curl(readme_server: Server, demo_token: str) -> None:
     block = find_block("sh", "publications/")
-    async with open_client(f"{readme_server.ws}/ws/broadcast/lobby/", token) as client:
+    async with open_client(f"{readme_server.ws}/ws/broadcast/lobby/", demo_token) as client:
         await client.receive_type("subscribed")
         answer = json.loads(await asyncio.to_thread(run_in_shell, readme_server, block))
         assert answer["duplicate"] is False
@@ -177,5 +183,5 @@ def test_deployment(make_project: Callable[..., Project], launch: Callable[..., 
         project.manage(*command.removeprefix(".venv/bin/python manage.py ").split())
     assert serve == ".venv/bin/python manage.py serve --bind 0.0.0.0 --port 8000"
     server = launch(project, "serve", "--bind", "127.0.0.1")
-    assert httpx.get(server.http).status_code == 200
+    assert httpx.get(server.http, timeout=30).status_code == 200
     assert '"level": "INFO"' in server.read_log()

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from django.db import OperationalError
@@ -17,20 +18,25 @@ from realtime.core.identity import Identity
 from realtime.rechecks import Rechecks, reload_users
 from realtime.sessions import Sessions
 from tests.sessions import StubSession, build_identity
+from tests.virtual_time import virtual_time as virtual_time
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
 
 Answer = Callable[[Identity], Identity | None]
 
 
 class Stage:
-    """Sessions, and a loader that notes what it was asked and answers as told."""
+    """Sessions, and a loader that notes what it was asked and answers as told, after `delay` s."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, seconds: float = 60) -> None:
         self.asked: list[list[Identity]] = []
         self.answer: Answer = lambda identity: identity
+        self.delay = 0.0
         self.error: Exception | None = None
         self.sessions = Sessions()
         monkeypatch.setattr(rechecks_module, "find_loader", lambda _: self.load)
         monkeypatch.setattr(rechecks_module, "close_old_connections", lambda: None)
+        monkeypatch.setattr(rechecks_module, "sync_to_async", self._stay_here)
         settings = build_settings({"RECHECK_SECONDS": seconds})
         self.rechecks = Rechecks(settings=settings, sessions=self.sessions)
 
@@ -47,6 +53,16 @@ class Stage:
         stub = StubSession(topic, identity=identity)
         self.sessions.add(stub.session)
         return stub
+
+    def _stay_here(self, function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
+        """In the place of a thread, which virtual time would not wait for."""
+
+        async def call(*arguments: Any) -> Any:
+            delay, result = self.delay, function(*arguments)
+            await asyncio.sleep(delay)
+            return result
+
+        return call
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -166,13 +182,12 @@ async def test_what_was_asked_during_a_handshake_concerns_the_session_too(stage:
 async def test_a_look_that_comes_later_is_not_undone_by_a_slower_one(stage: Stage) -> None:
     stub = stage.open(1)
     older = build_identity(1)
-    first = stage.rechecks.recheck({"1"})
-    started = asyncio.create_task(first)
-    stage.answer = lambda identity: (time.sleep(0.1), older)[1]
+    stage.answer, stage.delay = lambda identity: older, 0.1
+    slower = asyncio.create_task(stage.rechecks.recheck({"1"}))
     await asyncio.sleep(0.02)  # it has asked the database, which takes a while
-    stage.answer = lambda identity: identity
+    stage.answer, stage.delay = lambda identity: identity, 0
     await stage.rechecks.recheck({"1"})
-    await started
+    await slower
     assert len(stage.asked) == 2
     assert older not in stub.checked
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from playwright.sync_api import expect, sync_playwright
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from tests.clients import save_array
-from tests.servers import ROOT, Project, Server, start_server
+from tests.servers import ROOT, START_TIMEOUT, Project, Server, start_server
 
 BLOCK = re.compile(r"^```\w+\n(?:# |// |<!-- )(\S+\.\w+)(?: -->)?\n(.*?)^```$", re.DOTALL | re.M)
 PASSWORD = "correct horse battery"  # of a user that lives as long as this file's tests
@@ -49,7 +49,20 @@ def kitchen(make_project: Callable[..., Project], recipes: Path) -> Iterator[Ser
     project.manage("shell", "--verbosity", "0", "--command", code)
     server = start_server(project, "serve")
     yield server
-    server.stop()
+    server.stop(kill=True)
+
+
+@pytest.fixture(scope="module")
+def headers(kitchen: Server) -> dict[str, str]:
+    """What the user `demo` is known by."""
+    return {"Authorization": f"Bearer {kitchen.project.issue_token('demo', '--lifetime', '3600')}"}
+
+
+def receive_bytes(socket: ClientConnection) -> bytes:
+    """The next message that is no text."""
+    while isinstance(message := socket.recv(timeout=30), str):
+        pass
+    return message
 
 
 def start(recipes: Path, name: str, server: Server) -> "subprocess.Popen[str]":
@@ -70,22 +83,22 @@ def start(recipes: Path, name: str, server: Server) -> "subprocess.Popen[str]":
 def run(recipes: Path, name: str, server: Server) -> str:
     """Run one to its end; returns what it printed."""
     with start(recipes, name, server) as process:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=START_TIMEOUT)
     assert process.returncode == 0
     return output
 
 
-def test_a_sensor_sends_ten_samples_a_second(kitchen: Server, recipes: Path) -> None:
-    token = kitchen.project.issue_token("demo")
+def test_a_sensor_sends_ten_samples_a_second(
+    kitchen: Server, recipes: Path, headers: dict[str, str]
+) -> None:
     with start(recipes, "sensor.py", kitchen) as sensor:
         try:
             assert sensor.stdout is not None
             topic = sensor.stdout.readline().strip()
-            headers = {"Authorization": f"Bearer {token}"}
             with connect(f"{topic}?window=10s", additional_headers=headers) as socket:
                 counts: list[int] = []
                 while not counts or counts[-1] < 20:
-                    message = json.loads(socket.recv(timeout=20))
+                    message = json.loads(socket.recv(timeout=30))
                     if message["type"] == "stats":
                         counts.append(message["count"])
         finally:
@@ -93,17 +106,18 @@ def test_a_sensor_sends_ten_samples_a_second(kitchen: Server, recipes: Path) -> 
     assert set(np.diff(counts)) <= {10}
 
 
-def test_a_notebook_reads_arrays_and_sends_one(kitchen: Server, recipes: Path) -> None:
-    headers = {"Authorization": f"Bearer {kitchen.project.issue_token('demo')}"}
+def test_a_notebook_reads_arrays_and_sends_one(
+    kitchen: Server, recipes: Path, headers: dict[str, str]
+) -> None:
     with (
         connect(f"{kitchen.ws}/ws/arrays/host.cpu/", additional_headers=headers) as cores,
         connect(f"{kitchen.ws}/ws/arrays/noisy/", additional_headers=headers) as noisy,
     ):
         for number in range(5):
             cores.send(save_array(np.full((4, 3), float(number))))
+            receive_bytes(cores)  # it is in the history
         output = run(recipes, "notebook.py", kitchen)
-        while isinstance(message := noisy.recv(timeout=20), str):
-            pass
+        message = receive_bytes(noisy)
     assert output == "[(4, 3), (4, 3), (4, 3)] 4.0\n"
     assert np.load(io.BytesIO(message), allow_pickle=False).shape == (4, 3)
 
@@ -114,6 +128,7 @@ def test_a_worker_publishes_each_job_once(kitchen: Server, recipes: Path) -> Non
 
 def test_a_page_shows_what_is_said_and_says_something(kitchen: Server) -> None:
     complaints: list[str] = []
+    expect.set_options(timeout=30_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"),

@@ -30,8 +30,9 @@ from realtime.statistics import (
 )
 from realtime.subscriptions import Start, State, find_start
 from tests.topics import Stage, settle
+from tests.virtual_time import virtual_time as virtual_time
 
-pytestmark = pytest.mark.usefixtures("no_joining")
+pytestmark = pytest.mark.usefixtures("virtual_time", "no_joining")
 
 ALL = parse_window("100000")
 

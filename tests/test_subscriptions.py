@@ -11,8 +11,9 @@ from realtime.core.errors import IllegalTransition, Unavailable
 from realtime.core.positions import Position
 from realtime.subscriptions import Start, State, Subscription, find_start
 from tests.topics import TOPIC, Session, Stage, build_body, settle, subscribe, wait_until
+from tests.virtual_time import virtual_time as virtual_time
 
-pytestmark = pytest.mark.usefixtures("no_joining")
+pytestmark = pytest.mark.usefixtures("virtual_time", "no_joining")
 
 
 class TestStart:

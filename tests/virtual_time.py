@@ -1,7 +1,15 @@
-"""An event loop whose clock stands still while something runs and jumps to the next timer."""
+"""An event loop whose clock stands still while something runs and jumps to the next timer.
+
+What is tested in it must use no threads, sockets or processes.
+"""
 
 import asyncio
 import selectors
+from types import SimpleNamespace
+
+import pytest
+
+from realtime.history import memory
 
 # Steps of the loop in one instant that no program which waits for anything ever needs.
 MAX_STEPS = 100_000
@@ -32,3 +40,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._virtual.now
+
+
+@pytest.fixture
+def virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop of the test, and of its asynchronous fixtures, is a virtual one.
+
+    So whatever follows from something has happened before the next timer, and a busy machine
+    changes nothing. The time that the history in memory keeps its publications is virtual, too.
+    """
+    monkeypatch.setattr(asyncio.events, "new_event_loop", VirtualLoop)
+    clock = SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time())
+    monkeypatch.setattr(memory, "time", clock)

@@ -21,7 +21,7 @@ def run(project: Project, *command: str) -> tuple[int, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     return done.returncode, done.stdout
 

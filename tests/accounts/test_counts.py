@@ -18,12 +18,6 @@ from accounts import counts
 from accounts.counts import Counts
 from tests.servers import RedisServer
 
-OPTIONS = {
-    "socket_timeout": 0.5,
-    "socket_connect_timeout": 0.5,
-    "retry": Retry(NoBackoff(), 0),
-}
-
 
 @pytest.fixture
 def own() -> Iterator[LocMemCache]:
@@ -33,12 +27,17 @@ def own() -> Iterator[LocMemCache]:
 
 
 @pytest.fixture
-def instance(redis: RedisServer, own: LocMemCache) -> Iterator[Callable[[], Counts]]:
-    """Makes the counts of an instance."""
+def instance(redis: RedisServer, own: LocMemCache) -> Iterator[Callable[..., Counts]]:
+    """Makes the counts of an instance, which waits for Redis for so many seconds."""
     caches: list[RedisCache] = []
 
-    def make() -> Counts:
-        caches.append(RedisCache(redis.url, {"OPTIONS": OPTIONS}))
+    def make(timeout: float = 15.0) -> Counts:
+        options = {
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
+            "retry": Retry(NoBackoff(), 0),
+        }
+        caches.append(RedisCache(redis.url, {"OPTIONS": options}))
         return Counts(caches[-1], own)
 
     yield make
@@ -46,21 +45,27 @@ def instance(redis: RedisServer, own: LocMemCache) -> Iterator[Callable[[], Coun
         cache._cache.get_client().connection_pool.disconnect()
 
 
-def test_a_count_rises_and_begins_anew_when_its_time_is_over(own: LocMemCache) -> None:
+def test_a_count_rises_and_begins_anew_when_its_time_is_over(
+    own: LocMemCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_767_225_600.0
+    monkeypatch.setattr(time, "time", lambda: now)
     counting = Counts(own, own)
     assert counting.read("a", seconds=1).number == 0
     first = counting.add("a", seconds=1)
     assert (first.number, counting.add("a", seconds=1).number) == (1, 2)
     assert counting.read("a", seconds=1) == (2, first.ends_at)
-    assert 0 < first.ends_at - time.time() <= 1
+    assert first.ends_at == now + 1
     assert counting.read("b", seconds=1).number == 0
-    time.sleep(1.01)
+    now += 0.99
+    assert counting.read("a", seconds=1) == (2, first.ends_at)
+    now += 0.02
     assert counting.read("a", seconds=1).number == 0
     assert counting.add("a", seconds=1).number == 1
 
 
 def test_instances_share_their_counts_and_none_is_lost(
-    instance: Callable[[], Counts], own: LocMemCache
+    instance: Callable[..., Counts], own: LocMemCache
 ) -> None:
     instances = [instance(), instance()]
     start = threading.Barrier(8)
@@ -75,16 +80,21 @@ def test_instances_share_their_counts_and_none_is_lost(
     assert own.get("a") is None
 
 
+def end_pause(counting: Counts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if it had been over by now, which is found by asking Redis next."""
+    monkeypatch.setattr(counting, "_resumes_at", 0.0)
+
+
 @pytest.mark.parametrize("how", ["killed", "stopped"])
 def test_without_redis_it_counts_in_this_process_at_once_and_says_so_once(
     redis: RedisServer,
-    instance: Callable[[], Counts],
+    instance: Callable[..., Counts],
     how: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(counts, "PAUSE_SECONDS", 0.6)
-    counting = instance()
+    monkeypatch.setattr(counts, "PAUSE_SECONDS", 60)
+    counting = instance(timeout=1.0)
     assert counting.add("a", seconds=60).number == 1
     if how == "killed":
         redis.kill()
@@ -93,18 +103,18 @@ def test_without_redis_it_counts_in_this_process_at_once_and_says_so_once(
     try:
         with caplog.at_level(logging.WARNING):
             began = time.monotonic()
-            numbers = [counting.add("a", seconds=60).number for _ in range(6)]
-            assert numbers == [1, 2, 3, 4, 5, 6]
-            assert time.monotonic() - began < 2.0  # one of them waited for Redis, 0.5 s
-            time.sleep(0.65)
-            assert counting.read("a", seconds=60).number == 6  # asked, failed again, said nothing
+            numbers = [counting.add("a", seconds=60).number for _ in range(20)]
+            assert numbers == list(range(1, 21))
+            assert time.monotonic() - began < 10  # one of them waited for Redis, not all 20
+            end_pause(counting, monkeypatch)
+            assert counting.read("a", seconds=60).number == 20  # asked, failed again, said nothing
         assert caplog.text.count("Redis does not answer") == 1
     finally:
         if how == "killed":
             redis.start()
         else:
             redis.signal(signal.SIGCONT)
-    time.sleep(0.65)
+    end_pause(counting, monkeypatch)
     # Redis is asked again; an empty one begins at one.
     assert counting.add("a", seconds=60).number in (1, 2)
 

@@ -13,7 +13,9 @@ import pytest
 from tests.clients import open_client
 from tests.servers import Project, Server, start_server
 
-TOGETHER = 50
+TOGETHER = 20
+# For so many seconds a second use of a token ends nothing, however long the first ones take.
+GRACE = 120
 PASSWORD = "correct horse battery staple"
 MAKE_USER = f"""
 from accounts.models import User
@@ -47,17 +49,17 @@ with ThreadPoolExecutor({TOGETHER}) as pool:
 print(json.dumps([outcomes, SpentToken.objects.count()]))
 """
 # The tokens that were spent, were spent so many seconds ago.
-AGE_SPENT_TOKENS = """
+AGE_SPENT_TOKENS = f"""
 from datetime import timedelta
 from django.utils import timezone
 from accounts.models import SpentToken
-SpentToken.objects.update(spent_at=timezone.now() - timedelta(seconds=11))
+SpentToken.objects.update(spent_at=timezone.now() - timedelta(seconds={GRACE + 1}))
 """
 
 
 @pytest.fixture(scope="module")
 def racing_project(make_project: Callable[..., Project]) -> Project:
-    project = make_project(SIGN_IN_FAILURE_RATE="1000/min")
+    project = make_project(SIGN_IN_FAILURE_RATE="1000/min", JWT_REUSE_GRACE_SECONDS=str(GRACE))
     project.manage("shell", "-v", "0", "-c", MAKE_USER)
     return project
 
@@ -75,7 +77,8 @@ def servers(racing_project: Project) -> Iterator[list[Server]]:
 
 def sign_in(server: Server) -> dict[str, str]:
     body = {"username": "ada", "password": PASSWORD}
-    pair: dict[str, str] = httpx.post(f"{server.http}/api/token/", json=body).json()
+    url = f"{server.http}/api/token/"
+    pair: dict[str, str] = httpx.post(url, json=body, timeout=30).json()
     return pair
 
 
@@ -83,19 +86,21 @@ def refresh(server: Server, token: str) -> httpx.Response:
     return httpx.post(f"{server.http}/api/token/refresh/", json={"refresh": token}, timeout=30)
 
 
-def test_of_fifty_threads_one_wins(racing_project: Project) -> None:
+def test_of_many_threads_one_wins(racing_project: Project) -> None:
     printed = racing_project.manage("shell", "-v", "0", "-c", ROTATE_IN_THREADS)
     outcomes, spent = json.loads(printed.splitlines()[-1])
     assert (outcomes, spent) == ({"won": 1, "refused": TOGETHER - 1}, 1)
 
 
-def test_of_fifty_requests_to_two_servers_one_wins_and_the_sign_in_goes_on(
+def test_of_many_requests_to_two_servers_one_wins_and_the_sign_in_goes_on(
     servers: list[Server],
 ) -> None:
     token = sign_in(servers[0])["refresh"]
     start = threading.Barrier(TOGETHER)
     with ExitStack() as stack:
-        clients = [stack.enter_context(httpx.Client(timeout=30)) for _ in range(TOGETHER)]
+        clients = [
+            stack.enter_context(httpx.Client(timeout=30, verify=False)) for _ in range(TOGETHER)
+        ]
 
         def request(number: int) -> httpx.Response:
             server = servers[number % 2]
@@ -128,7 +133,7 @@ async def test_a_late_second_use_ends_the_live_sessions_of_the_sign_in(
         racing_project.manage("shell", "-v", "0", "-c", AGE_SPENT_TOKENS)
         response = refresh(server, pair["refresh"])
         assert (response.status_code, response.json()["code"]) == (401, "invalid_token")
-        assert (await one.wait_closed(2))[0] == 4505
+        assert (await one.wait_closed())[0] == 4505
         await two.receive_nothing()
     assert refresh(server, rotated["refresh"]).status_code == 401
     assert refresh(server, other["refresh"]).status_code == 200

@@ -151,7 +151,7 @@ def test_garbage_is_invalid(token: str) -> None:
     assert type(refusal(token)) is errors.InvalidToken
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     header=st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),

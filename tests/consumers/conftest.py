@@ -13,6 +13,8 @@ from tests.clients import Client, open_client
 from tests.servers import Project, Server, start_server
 
 PASSWORD = "correct horse battery staple"
+AUTHENTICATION_TIMEOUT = 3.0  # of the special server, in seconds
+EXPIRY_GRACE = 3.0
 STAFF = ("vera", "ines")
 MAKE_PEOPLE = f"""
 import json
@@ -52,8 +54,10 @@ def special_project(make_project: Callable[..., Project]) -> Project:
     return make_project(
         DJANGO_SETTINGS_MODULE="tests.project_settings",
         DJANGO_ALLOWED_ORIGINS="https://app.example.org,https://*.example.net",
-        REALTIME_AUTHENTICATION_TIMEOUT="0.5",
-        REALTIME_EXPIRY_GRACE="1",
+        REALTIME_AUTHENTICATION_TIMEOUT=str(AUTHENTICATION_TIMEOUT),
+        REALTIME_EXPIRY_GRACE=str(EXPIRY_GRACE),
+        # What tests write into the database is found when they ask, not by a look between.
+        REALTIME_RECHECK_SECONDS="3600",
         REALTIME_MAX_TEXT_BYTES="262144",
         PYTHONUNBUFFERED="1",
     )

@@ -20,9 +20,9 @@ FLEETING = "fleeting"
 
 
 def is_now(text: str) -> bool:
-    """Whether that is a time of the protocol, within a few seconds of now."""
+    """Whether that is a time of the protocol, and not long ago."""
     assert TIME.fullmatch(text)
-    return abs((datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds()) < 10
+    return -1 < (datetime.now(UTC) - datetime.fromisoformat(text)).total_seconds() < 60
 
 
 async def publish(client: Session, data: Any, **more: Any) -> dict[str, Any]:
@@ -220,7 +220,7 @@ async def test_what_is_published_over_rest_has_to_fit_into_one_message(
     headers = {"Authorization": f"Bearer {token}"}
     async with (
         join(server, f"broadcast/{name}/", token) as client,
-        httpx.AsyncClient(headers=headers) as http,
+        httpx.AsyncClient(headers=headers, timeout=30) as http,
     ):
         limit = 1024 * 1024
         refused = await http.post(url, json={"data": "x" * limit})
@@ -344,6 +344,6 @@ async def test_without_history_whoever_comes_in_a_flood_hears_what_is_published_
         try:
             for _ in range(30):
                 async with join(special, path, people["boris"]) as client:
-                    assert (await client.receive(1.0))["type"] == "publication"
+                    assert (await client.receive())["type"] == "publication"
         finally:
             flooding.cancel()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -282,6 +283,15 @@ async def flood(client: Client, count: int) -> None:
         return
 
 
+async def count_pongs(*clients: Client) -> int:
+    """Send two pings each, as many as an allowance holds; how many are answered by a pong."""
+    for client in clients:
+        await flood(client, 2)
+    replies = [await client.receive() for client in clients for _ in range(2)]
+    assert {reply.get("code", "pong") for reply in replies} <= {"pong", "rate_limited"}
+    return [reply["type"] for reply in replies].count("pong")
+
+
 async def test_more_than_100_rate_limited_errors_close_with_4003(
     slow_intake: Server, people: dict[str, str], join: Join
 ) -> None:
@@ -296,43 +306,39 @@ async def test_more_than_100_rate_limited_errors_close_with_4003(
         await asyncio.sleep(1.05)
         await client.send({"type": "ping", "ref": "alive"})
         assert (await client.receive())["type"] == "pong"
+        began = time.monotonic()
         await flood(client, 10)
         code, rest = await client.wait_closed()
         assert code == 4003
         assert [reply["type"] for reply in rest].count("error") == 1
     async with join(slow_intake, PATH, people["anna"]) as client:
-        await flood(client, 2)
-        replies = [await client.receive(), await client.receive()]
-        assert "rate_limited" in [reply.get("code") for reply in replies]  # nothing was refilled
+        # Nothing was refilled but what the time since then has brought.
+        assert await count_pongs(client) < 1 + time.monotonic() - began
     async with join(slow_intake, PATH, people["boris"]) as client:
-        await flood(client, 2)
-        replies = [await client.receive(), await client.receive()]
-        assert [reply["type"] for reply in replies] == ["pong", "pong"]
+        assert await count_pongs(client) == 2
 
 
 async def test_sessions_of_an_address_share_what_anonymous_ones_may_send(
     slow_intake: Server, join: Join
 ) -> None:
     async with join(slow_intake, "open/x/", None) as one, join(slow_intake, "open/x/", None) as two:
-        await flood(one, 2)
-        await flood(two, 2)
-        replies = [await client.receive() for client in (one, one, two, two)]
-        assert "rate_limited" in [reply.get("code") for reply in replies]
+        began = time.monotonic()
+        assert 2 <= await count_pongs(one, two) <= 2 + time.monotonic() - began
 
 
 async def test_a_rate_limited_publish_is_not_published(
     slow_intake: Server, people: dict[str, str], name: str
 ) -> None:
     async with open_client(f"{slow_intake.ws}/ws/open/{name}/", people["vera"]) as client:
-        for value in range(5):
+        for value in range(10):
             await client.send({"type": "publish", "data": value, "ref": value})
         refused, published = set(), set()
-        while len(refused) + len(published) < 5:
+        while len(refused) + len(published) < 10:
             message = await client.receive()
             if message["type"] == "error":
                 refused.add(message["ref"])
             elif message["type"] == "publication":
                 published.add(message["data"])
         assert refused
-        assert refused | published == set(range(5))
+        assert refused | published == set(range(10))
         assert not refused & published

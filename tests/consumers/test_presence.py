@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,28 @@ async def wait_present(client: Client, sessions: set[str]) -> dict[str, Any]:
             await asyncio.sleep(0.02)
 
 
+async def wait_known(client: Client, server: Server, path: str) -> None:
+    """Until the client's instance has read who is there: from now on it tells of all others."""
+    async with asyncio.timeout(60):
+        while True:
+            async with open_client(f"{server.ws}/ws/{path}") as other:
+                session = (await other.receive())["session"]
+                is_told = await is_told_of(client, "join", session, seconds=2.0)
+            # It may have been read together with the others: then its end alone is told.
+            if await is_told_of(client, "leave", session, seconds=30.0 if is_told else 2.0):
+                return
+
+
+async def is_told_of(client: Client, type: str, session: str, *, seconds: float) -> bool:
+    """Whether this hint comes in that time; others before it are passed over."""
+    with suppress(TimeoutError):
+        while True:
+            hint = await client.receive(seconds)
+            if (hint["type"], hint["session"]) == (type, session):
+                return True
+    return False
+
+
 async def take_hints(client: Client, count: int) -> set[tuple[str, str, str | None]]:
     """The next messages, which are all hints: (type, session, user)."""
     hints = set()
@@ -98,7 +120,7 @@ async def test_who_comes_and_goes_is_told_to_the_others(
 ) -> None:
     path = f"room/{name}/"
     async with join(place.one, path, place.token) as anna:
-        await anna.receive_nothing()  # from now on the instance knows who is there
+        await wait_known(anna, place.two, path)
         async with join(place.two, path, None) as nobody:
             assert await take_hints(anna, 1) == {("join", nobody.hello["session"], None)}
             async with join(place.one, path, place.token) as again:
@@ -153,7 +175,7 @@ async def test_one_that_only_publishes_is_no_member_but_may_ask(
         join(place.one, f"{path}?subscribe=0", None) as near,
         join(place.two, f"{path}?subscribe=0", None) as far,
     ):
-        await anna.receive_nothing()
+        await wait_known(anna, place.two, path)
         for client in (near, far):
             reply = await wait_present(client, {anna.hello["session"]})
             assert reply["count"] == 1
@@ -174,7 +196,7 @@ async def test_a_stats_topic_has_presence_too(place: Place, join: Join, name: st
 async def test_above_100_sessions_nobody_is_told(place: Place, join: Join, name: str) -> None:
     path = f"room/{name}/"
     async with join(place.one, path, place.token) as anna:
-        await anna.receive_nothing()  # from now on the instance knows who is there
+        await wait_known(anna, place.two, path)
         async with crowd(place.two, path, MOST_TOLD - 1) as sessions:
             hints = await take_hints(anna, MOST_TOLD - 1)
             assert hints == {("join", session, None) for session in sessions}

@@ -20,8 +20,10 @@ CHROMIUM_OPTIONS = [
 ]
 FEED = ("--background", "demo.feed.publish_host_metrics")
 
-# Waiting for what a server publishes each second takes longer than Playwright's default.
-expect.set_options(timeout=15_000)
+# Waiting for what a server publishes each second takes longer than Playwright's default, and a
+# busy machine is slow at times.
+PATIENCE = 45_000  # ms
+expect.set_options(timeout=PATIENCE)
 
 
 # Not for the whole package: while it runs, asynchronous tests have no event loop.
@@ -78,6 +80,7 @@ class Visitor:
     def open(self) -> Page:
         """A tab with the dashboard."""
         page = self.context.new_page()
+        page.set_default_timeout(PATIENCE)
         page.on("console", lambda message: self._note(message.type, message.text))
         page.on("pageerror", lambda error: self._note("error", str(error)))
         page.on("request", lambda request: self._look_at(request.url))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from tests.faults.witnesses import Publisher, Subscriber
+from tests.faults.witnesses import TIMEOUT, Publisher, Subscriber
 from tests.servers import Project, RedisServer, Server, start_server
 
 
@@ -61,7 +61,7 @@ def whole_fleet(
     )
     token = project.issue_token("anna", "--lifetime", "3600")
     with ThreadPoolExecutor() as pool:
-        servers = list(pool.map(lambda _: start_server(project, "serve"), range(3)))
+        servers = list(pool.map(start_server, [project] * 3, ["serve"] * 3))
     fleet = Fleet(servers, redis, project, token, count=3)
     yield fleet
     for server in fleet.servers:
@@ -83,12 +83,20 @@ def start_fleet(whole_fleet: Fleet) -> Callable[..., Fleet]:
     return start
 
 
+async def accept_more(publisher: Publisher, count: int) -> None:
+    """Wait until so many more of its publications are accepted."""
+    enough = len(publisher.accepted) + count
+    async with asyncio.timeout(TIMEOUT):
+        while len(publisher.accepted) < enough:
+            await asyncio.sleep(0.02)
+
+
 @asynccontextmanager
 async def following(subscribers: Sequence[Subscriber]) -> AsyncIterator[None]:
     """All of them subscribed, for the time of the block."""
     tasks = [asyncio.create_task(subscriber.follow()) for subscriber in subscribers]
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(TIMEOUT):
             await asyncio.gather(*(subscriber.is_live.wait() for subscriber in subscribers))
         yield
     finally:
@@ -108,7 +116,7 @@ async def publishing(*publishers: Publisher) -> AsyncIterator[None]:
     try:
         yield
         stop.set()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(TIMEOUT):
             await asyncio.gather(*tasks)
     finally:
         for task in tasks:

@@ -39,7 +39,7 @@ async def list_live(server: Server, topic: str, headers: Mapping[str, str]) -> d
     """The live sessions of a topic as an instance lists them, each with its instance."""
     address = f"{server.http}/api/sessions/"
     options = {"topic": topic, "limit": 1000}
-    async with httpx.AsyncClient(timeout=15) as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         answer = await client.get(address, params=options, headers=headers)
     answer.raise_for_status()
     return {row["id"]: row["instance"] for row in answer.json()["results"]}

@@ -13,7 +13,7 @@ from uuid import UUID
 @contextmanager
 def locked(database: Path) -> Iterator[None]:
     """Nobody else can write during the block."""
-    with closing(sqlite3.connect(database, timeout=10, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(database, timeout=60, isolation_level=None)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
         yield
         connection.execute("ROLLBACK")
@@ -21,7 +21,7 @@ def locked(database: Path) -> Iterator[None]:
 
 def read_rows(database: Path, topic: str) -> dict[str, dict[str, Any]]:
     """The rows of a topic's sessions, by their ids, with whether they are live."""
-    with closing(sqlite3.connect(database)) as connection:
+    with closing(sqlite3.connect(database, timeout=60)) as connection:
         connection.row_factory = sqlite3.Row
         rows = connection.execute(
             "SELECT s.*, s.closed_at IS NULL AND i.lease_until > strftime('%Y-%m-%d %H:%M:%f')"
@@ -33,7 +33,7 @@ def read_rows(database: Path, topic: str) -> dict[str, dict[str, Any]]:
 
 
 async def wait_for_rows(
-    database: Path, topic: str, count: int, *, seconds: float = 10
+    database: Path, topic: str, count: int, *, seconds: float = 60
 ) -> dict[str, dict[str, Any]]:
     """Wait until so many of a topic's sessions are live."""
     deadline = time.monotonic() + seconds
@@ -50,12 +50,24 @@ async def wait_for_counts(
     database: Path, topic: str, sessions: Collection[str]
 ) -> dict[str, dict[str, Any]]:
     """Wait until these sessions have ended with their one message counted."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         rows = read_rows(database, topic)
         late = [s for s in sessions if s not in rows or rows[s]["messages_in"] != 1]
         if not late:
             return rows
+        assert time.monotonic() < deadline, late
+        await asyncio.sleep(0.1)
+
+
+async def wait_until_closed(database: Path, topic: str, sessions: Collection[str]) -> None:
+    """Wait until the rows of these sessions are closed."""
+    deadline = time.monotonic() + 60
+    while True:
+        rows = read_rows(database, topic)
+        late = [session for session in sessions if not rows[session]["closed_at"]]
+        if not late:
+            return
         assert time.monotonic() < deadline, late
         await asyncio.sleep(0.1)
 
@@ -66,7 +78,7 @@ async def count_commits(database: Path) -> AsyncIterator[list[int]]:
     counted = [0]
 
     async def count() -> None:
-        with closing(sqlite3.connect(database)) as connection:
+        with closing(sqlite3.connect(database, timeout=60)) as connection:
             last = None
             while True:
                 (version,) = connection.execute("PRAGMA data_version").fetchone()
@@ -75,16 +87,18 @@ async def count_commits(database: Path) -> AsyncIterator[list[int]]:
                 await asyncio.sleep(0.001)
 
     task = asyncio.create_task(count())
-    yield counted
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    try:
+        yield counted
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def count_lease_writes(database: Path, *, seconds: float) -> int:
     """How often the lease of any instance that is alive moves in that time."""
     writes, last = 0, dict[str, str]()
     deadline = time.monotonic() + seconds
-    with closing(sqlite3.connect(database)) as connection:
+    with closing(sqlite3.connect(database, timeout=60)) as connection:
         while time.monotonic() < deadline:
             rows = dict(connection.execute("SELECT id, lease_until FROM realtime_instance"))
             writes += sum(last.get(key, lease) != lease for key, lease in rows.items())

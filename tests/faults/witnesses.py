@@ -18,6 +18,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 # Between attempts to connect, in seconds, with full jitter.
 LONGEST_DELAY = 0.4
+# In seconds; it only keeps a test from hanging.
+TIMEOUT = 60.0
 # How long an ack may take before the publication is sent again.
 ACK_TIMEOUT = 3.0
 
@@ -64,7 +66,7 @@ class Subscriber:
                     pick(self.urls, turn) + self._query(),
                     additional_headers={"Authorization": f"Bearer {self.token}"},
                     max_size=None,
-                    open_timeout=10,
+                    open_timeout=TIMEOUT,
                     ping_interval=None,
                 ) as connection:
                     await self._read(connection)
@@ -149,7 +151,7 @@ class Publisher:
                 async with connect(
                     f"{pick(self.urls, turn)}?subscribe=0",
                     additional_headers={"Authorization": f"Bearer {self.token}"},
-                    open_timeout=10,
+                    open_timeout=TIMEOUT,
                     ping_interval=None,
                 ) as connection:
                     await self._run(connection, until)
@@ -244,7 +246,7 @@ class Account:
 
 
 async def settle(
-    publishers: Sequence[Publisher], subscribers: Sequence[Subscriber], timeout: float = 10.0
+    publishers: Sequence[Publisher], subscribers: Sequence[Subscriber], timeout: float = TIMEOUT
 ) -> Account:
     """Wait until everybody heard everything, or the time is over; then settle the account."""
     deadline = time.monotonic() + timeout

@@ -53,7 +53,7 @@ class TestAnnouncement:
         log = Writer(history, topic, history_size=5)
         bodies = [os.urandom(n % 40) for n in range(count)]
         accepted = await log.append(*bodies)
-        message = await asyncio.wait_for(layer.receive(channel), 5)
+        message = await asyncio.wait_for(layer.receive(channel), 15)
         assert message == {
             "type": "publications",
             "topic": str(topic),
@@ -75,7 +75,7 @@ class TestAnnouncement:
         log = Writer(history, topic)
         bodies = [b"x" * LONGEST_CARRIED, b"y" * (LONGEST_CARRIED + 1), b"z"]
         await log.append(*bodies)
-        message = await asyncio.wait_for(layer.receive(channel), 5)
+        message = await asyncio.wait_for(layer.receive(channel), 15)
         assert message["entries"] == [bodies[0], None, b"z"]
         assert list((await log.read()).bodies) == bodies
         await layer.flush()
@@ -90,7 +90,7 @@ class TestAnnouncement:
         await log.append((b"a", "x"))
         await log.append((b"a", "x"))
         await log.append((b"a", "x"), b"b", (b"c", "y"))
-        messages = [await asyncio.wait_for(layer.receive(channel), 5) for _ in range(2)]
+        messages = [await asyncio.wait_for(layer.receive(channel), 15) for _ in range(2)]
         assert [(m["offset"], m["entries"]) for m in messages] == [(1, [b"a"]), (2, [b"b", b"c"])]
         await layer.flush()
 
@@ -131,8 +131,8 @@ class TestStore:
         page = await log.read(after=top + 2)
         assert (page.top, page.start, list(page.bodies)) == (top + 3, top + 3, [b"d"])
         assert await history.read_tops([topic]) == [Top(result.epoch, top + 3, page.mark)]
-        await asyncio.wait_for(layer.receive(channel), 5)
-        message = await asyncio.wait_for(layer.receive(channel), 5)
+        await asyncio.wait_for(layer.receive(channel), 15)
+        message = await asyncio.wait_for(layer.receive(channel), 15)
         assert (message["offset"], message["first"]) == (top + 1, top + 2)
         await layer.flush()
 
@@ -288,17 +288,17 @@ class TestOutage:
     async def test_a_stopped_redis_is_unavailable_within_the_deadline_and_comes_back(
         self, redis: RedisServer, use_redis: UseRedis, topic: Topic
     ) -> None:
-        history = RedisHistory(use_redis(redis, HISTORY_TIMEOUT=0.3))
+        history = RedisHistory(use_redis(redis, HISTORY_TIMEOUT=1.0))
         log = Writer(history, topic)
         await log.append(b"a")
         redis.signal(signal.SIGSTOP)
         began = time.monotonic()
-        results = await history.append([log.batch((b"b", "x")), log.batch(b"c")])
-        assert all(isinstance(result, Unavailable) for result in results)
-        for call in (log.read(), history.read_tops([topic])):
-            with pytest.raises(Unavailable):
-                await call
-        assert time.monotonic() - began < 2
+        batches = [log.batch((b"b", "x")), log.batch(b"c")]
+        calls = history.append(batches), log.read(), history.read_tops([topic])
+        results, *failures = await asyncio.gather(*calls, return_exceptions=True)
+        for failure in (*results, *failures):
+            assert isinstance(failure, Unavailable)
+        assert time.monotonic() - began < 10
         redis.signal(signal.SIGCONT)
         # The reply of the lost call, which Redis may have run, belongs to nobody.
         again = await log.append((b"b", "x"), b"d")
@@ -338,7 +338,7 @@ class TestOutage:
         for call in (log.read(), history.read_tops([topic])):
             with pytest.raises(Unavailable):
                 await call
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         redis.start()
         after = await log.append(b"c")
         assert (list(after.offsets), after.epoch != before.epoch) == ([1], True)
@@ -349,7 +349,7 @@ class TestOutage:
     ) -> None:
         """The old connection has ended, which shows before anything is sent on it."""
         monkeypatch.setattr("realtime.history.redis.IDLE_SECONDS", 0.0)
-        history = RedisHistory(use_redis(redis))
+        history = RedisHistory(use_redis(redis, HISTORY_TIMEOUT=30.0))
         log = Writer(history, topic)
         await log.append(b"a")
         assert list((await log.append(b"b")).offsets) == [2]  # one that lives is used again
@@ -358,7 +358,7 @@ class TestOutage:
         await asyncio.sleep(0.1)
         began = time.monotonic()
         assert list((await log.append(b"c")).offsets) == [1]
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 15  # it waited for no answer of the old one
         await history.close()
 
     async def test_a_primary_that_became_a_replica_is_let_go_of_for_whom_the_address_names_now(
@@ -377,7 +377,7 @@ class TestOutage:
             ):
                 old.config_set("repl-diskless-sync-delay", 0)
                 new.replicaof("127.0.0.1", redis.port)
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(15):
                     while not new.exists(f"rt:{{{topic}}}:log"):
                         await asyncio.sleep(0.02)
                 new.replicaof("NO", "ONE")

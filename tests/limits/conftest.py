@@ -1,6 +1,7 @@
 """One Redis for the tests of limits, and what counts in it."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import redis as redis_client
 from realtime.conf import Settings, build_settings
 from realtime.limits.connections import SharedConnections
 from realtime.limits.redis import RedisCounts
-from tests.servers import RedisServer
+from tests.servers import Project, RedisServer
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,29 @@ def client(shared_redis: RedisServer) -> Iterator[Any]:
 
 
 def build(redis: RedisServer, **options: object) -> Settings:
-    return build_settings({"REDIS_URL": redis.url, **options})
+    """Settings with which nothing ends for a machine that is busy, unless a test says so."""
+    patient = {"HISTORY_TIMEOUT": 30.0, "LEASE_SECONDS": 90.0}
+    return build_settings({"REDIS_URL": redis.url, **patient, **options})
+
+
+def issue_tokens(project: Project, *names: str) -> dict[str, str]:
+    """Access tokens of new users, all by one process."""
+    code = (
+        "import json\nfrom accounts.models import User\n"
+        "from accounts.tokens import issue_access_token\n"
+        f"users = [User.objects.create_user(name) for name in {names}]\n"
+        "print(json.dumps({user.username: issue_access_token(user=user) for user in users}))"
+    )
+    tokens: dict[str, str] = json.loads(
+        project.manage("shell", "--verbosity", "0", "--command", code)
+    )
+    return tokens
+
+
+async def wait_until(is_true: Callable[[], Any]) -> None:
+    async with asyncio.timeout(30):
+        while not is_true():
+            await asyncio.sleep(0.01)
 
 
 OpenCounts = Callable[..., RedisCounts]

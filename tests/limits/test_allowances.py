@@ -1,7 +1,6 @@
 """Messages and bytes a second: one allowance for all sessions of a user."""
 
 import asyncio
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +11,7 @@ from realtime.conf import MIB, build_settings
 from realtime.limits import Limit, allowances
 from realtime.limits.allowances import MEMORY_SECONDS, Allowance, Allowances
 from realtime.metrics import LIMITED
+from tests.virtual_time import virtual_time as virtual_time
 
 
 def build(now: float = 0.0, **options: int) -> Allowance:
@@ -112,21 +112,21 @@ def test_it_is_said_and_counted_which_of_both_it_was() -> None:
     assert (read(Limit.MESSAGES), read(Limit.BYTES)) == (before[0] + 1, before[1] + 1)
 
 
-async def test_those_who_wait_have_one_turn_each_at_the_rate() -> None:
-    now = time.monotonic()
-    allowance = build(now, messages_per_second=100)
-    while allowance.take(1, now):
+async def test_those_who_wait_have_one_turn_each_at_the_rate(virtual_time: None) -> None:
+    loop = asyncio.get_running_loop()
+    allowance = build(messages_per_second=100)
+    while allowance.take(1, 0.0):
         pass
     turns = []
 
     async def wait(name: int) -> None:
         await allowance.exceed(1).wait()
-        turns.append((name, time.monotonic() - now))
+        turns.append((name, loop.time()))
 
+    began = loop.time()
     await asyncio.gather(*map(wait, range(20)))
     assert [name for name, _ in turns] == list(range(20))
-    assert 0.19 < turns[-1][1] < 1
-    assert turns[9][1] > 0.09
+    assert [at - began for _, at in turns] == pytest.approx([n / 100 for n in range(1, 21)])
 
 
 # Whose they are

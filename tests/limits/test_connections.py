@@ -11,9 +11,14 @@ from typing import Any
 import pytest
 import redis as redis_client
 
-from realtime.limits.connections import BATCH_COUNTS, Connections, SharedConnections
+from realtime.limits.connections import (
+    BATCH_COUNTS,
+    RELEASE_DELAY,
+    Connections,
+    SharedConnections,
+)
 from realtime.limits.redis import INSTANCES, RedisCounts
-from tests.limits.conftest import OpenInstance, build
+from tests.limits.conftest import OpenInstance, build, wait_until
 from tests.servers import RedisServer
 
 ANNA = ("user anna", 3)
@@ -28,12 +33,6 @@ def read_counts(client: Any) -> dict[str, int]:
             if subject:
                 sums[subject] = sums.get(subject, 0) + int(count)
     return sums
-
-
-async def wait_until(is_true: Callable[[], Any]) -> None:
-    async with asyncio.timeout(5):
-        while not is_true():
-            await asyncio.sleep(0.01)
 
 
 def count_calls(client: Any) -> int:
@@ -92,12 +91,14 @@ async def test_what_has_gone_is_told_soon_without_a_call_for_each(
     one = open_instance(shared_redis, "one")
     users = [(f"user {n}", 3) for n in range(200)]
     await asyncio.gather(*(one.admit([user]) for user in users))
-    before = count_calls(client)
+    before, began = count_calls(client), time.monotonic()
     for user, _ in users:
         one.release([user])
         await asyncio.sleep(0)
     await wait_until(lambda: not read_counts(client))
-    assert count_calls(client) - before <= 3
+    calls = count_calls(client) - before
+    assert calls <= 2 + (time.monotonic() - began) / RELEASE_DELAY
+    assert calls < len(users) / 4
 
 
 async def test_who_is_told_goes_before_who_asks_on_the_same_instance(
@@ -155,7 +156,7 @@ async def test_after_coming_going_and_being_cancelled_nothing_is_left(
             await asyncio.sleep(0.001)
     await asyncio.gather(*visits)
     report(f"{ends}")
-    assert min(ends.values()) > 50
+    assert min(ends.values()) > 10  # of each kind enough, whatever a busy machine makes of it
     assert [instance.counts for instance in instances] == [{}, {}]
     await wait_until(lambda: not read_counts(client))
 
@@ -165,13 +166,16 @@ async def test_who_gives_up_while_the_question_is_under_way_is_not_counted(
 ) -> None:
     one = open_instance(shared_redis, "one")
     await one.admit([("user boris", 3)])
-    client.client_pause(100)
+    client.client_pause(30_000, all=False)
     asking = asyncio.ensure_future(one.admit([ANNA]))
     await asyncio.sleep(0.05)
     asking.cancel()
-    await asyncio.sleep(0.1)
-    await wait_until(lambda: read_counts(client) == {"user boris": 1})
-    assert one.counts == {"user boris": 1}
+    client.client_unpause()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert await one.admit([("user clara", 3)]) is None  # asked after anna's answer has come
+    await wait_until(lambda: read_counts(client) == {"user boris": 1, "user clara": 1})
+    assert one.counts == {"user boris": 1, "user clara": 1}
 
 
 async def test_who_gives_up_when_the_answer_has_come_is_not_counted(
@@ -220,7 +224,7 @@ async def test_an_emptied_redis_gets_all_counts_anew(
     await wait_until(lambda: len(read_counts(client)) == len(crowd))  # at the next renewal
     client.flushall()
     assert [await one.admit([("user 7", 3)]) for _ in range(3)] == [None, None, "user 7"]
-    assert read_counts(client)["user 7"] == 3
+    await wait_until(lambda: read_counts(client).get("user 7") == 3)
     assert "writing them anew" in caplog.text
 
 
@@ -234,36 +238,42 @@ async def test_without_redis_this_process_decides_at_once_and_it_heals(
     redis.kill()
     began = time.monotonic()
     answers = [await one.admit([ANNA]) for _ in range(100)]
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 5  # where each waited for the deadline, it would be minutes
     assert answers == [None] * 2 + ["user anna"] * 98
     assert await two.admit([ANNA]) is None
     redis.start()
     with redis_client.Redis(port=redis.port, decode_responses=True) as client:
-        await wait_until(lambda: read_counts(client) == {"user anna": 5})
-    one.release(["user anna"])
-    two.release(["user anna"])
-    assert await two.admit([ANNA]) == "user anna"
-    one.release(["user anna"])
-    await asyncio.sleep(0.2)
-    assert await two.admit([ANNA]) is None
-    texts = [record.getMessage() for record in caplog.records if record.name == "realtime.limits"]
-    assert len([text for text in texts if "in this process alone" in text]) == 2
-    assert len([text for text in texts if "together again" in text]) == 2
+        await wait_until(lambda: count_lines(caplog, "together again") == 2)
+        assert read_counts(client) == {"user anna": 5}
+        one.release(["user anna"])
+        two.release(["user anna"])
+        assert await two.admit([ANNA]) == "user anna"
+        one.release(["user anna"])
+        await wait_until(lambda: read_counts(client) == {"user anna": 2})
+        assert await two.admit([ANNA]) is None
+    assert count_lines(caplog, "together again") == 2
+    assert count_lines(caplog, "in this process alone") == 2
+
+
+def count_lines(caplog: pytest.LogCaptureFixture, text: str) -> int:
+    """How many lines of the log of limits have that text."""
+    messages = (r.getMessage() for r in caplog.records if r.name == "realtime.limits")
+    return sum(text in message for message in messages)
 
 
 async def test_a_redis_that_hangs_costs_the_deadline_once(
     redis: RedisServer, open_instance: OpenInstance
 ) -> None:
-    one = open_instance(redis, "one", HISTORY_TIMEOUT=0.3)
+    one = open_instance(redis, "one", HISTORY_TIMEOUT=1.0)
     await one.admit([ANNA])
     redis.signal(signal.SIGSTOP)
     began = time.monotonic()
     answers = await asyncio.gather(*(one.admit([ANNA]) for _ in range(5)))
-    assert 0.25 < time.monotonic() - began < 0.6
+    assert 0.95 < time.monotonic() - began < 3  # not one after another
     assert sorted(map(str, answers)) == ["None", "None", "user anna", "user anna", "user anna"]
     began = time.monotonic()
     assert await one.admit([ANNA]) == "user anna"
-    assert time.monotonic() - began < 0.05
+    assert time.monotonic() - began < 0.9
     redis.signal(signal.SIGCONT)
     with redis_client.Redis(port=redis.port, decode_responses=True) as client:
         await wait_until(lambda: read_counts(client) == {"user anna": 3})

@@ -118,12 +118,18 @@ async def test_zero_lifts_a_limit() -> None:
 # Handshakes
 
 
-def test_handshakes_come_two_seconds_worth_at_once_and_then_at_the_rate(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A clock that stands still until it is moved."""
     clock = SimpleNamespace(now=1000.0)
     clock.monotonic = lambda: clock.now
     monkeypatch.setattr(limits, "time", clock)
+    return clock
+
+
+def test_handshakes_come_two_seconds_worth_at_once_and_then_at_the_rate(
+    clock: SimpleNamespace,
+) -> None:
     counted = build_limits(handshakes_per_second=5)
     addresses = (f"192.0.2.{number}" for number in itertools.count())
 
@@ -137,7 +143,9 @@ def test_handshakes_come_two_seconds_worth_at_once_and_then_at_the_rate(
     assert read(Limit.HANDSHAKES) == before + 2
 
 
-def test_one_address_gets_most_of_the_handshakes_and_leaves_the_others_theirs() -> None:
+def test_one_address_gets_most_of_the_handshakes_and_leaves_the_others_theirs(
+    clock: SimpleNamespace,
+) -> None:
     counted = build_limits(handshakes_per_second=10)
     greedy = [counted.admit_handshake(1, address="2001:db8::1") for _ in range(1000)]
     assert (sum(greedy), greedy[16:]) == (16, [False] * 984)

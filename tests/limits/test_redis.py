@@ -1,13 +1,12 @@
 """The counts in Redis: what one instance sees of the others, and what it writes."""
 
-import asyncio
 from typing import Any
 
 import pytest
 
 from realtime.core.errors import Unavailable
 from realtime.limits.redis import INSTANCES
-from tests.limits.conftest import OpenCounts
+from tests.limits.conftest import OpenCounts, wait_until
 
 ASK = [[("user 1", 3)]]
 
@@ -50,22 +49,24 @@ async def test_beginning_anew_forgets_what_was_written(
 async def test_an_instance_without_a_lease_counts_no_longer_and_is_forgotten(
     open_counts: OpenCounts, client: Any
 ) -> None:
-    dead, one = open_counts("dead", LEASE_SECONDS=0.2), open_counts("one")
+    dead, one = open_counts("dead"), open_counts("one")
     await dead.count({"user 1": 3}, [], is_anew=True)
     assert await one.count({}, ASK, is_anew=True) == ["user 1"]
-    await asyncio.sleep(0.25)
+    client.pexpire(f"{INSTANCES}:dead", 1)
+    await wait_until(lambda: not client.exists(f"{INSTANCES}:dead"))
     assert await one.count({}, ASK, is_anew=False) == [None]
     assert client.smembers(INSTANCES) == {"one"}
     assert await dead.count({}, [], is_anew=False) is None
 
 
 async def test_each_call_renews_the_lease(open_counts: OpenCounts, client: Any) -> None:
-    one = open_counts("one", LEASE_SECONDS=0.3)
-    await one.count({}, [], is_anew=True)
-    for _ in range(3):
-        await asyncio.sleep(0.15)
-        assert await one.count({}, [], is_anew=False) == []
-    assert 0 < client.pttl(INSTANCES) <= 300  # when the last of them is gone, so is all
+    one = open_counts("one", LEASE_SECONDS=60.0)
+    keys = [INSTANCES, f"{INSTANCES}:one"]  # when the last of them is gone, so is all
+    for is_anew in (True, False, False):
+        assert await one.count({}, [], is_anew=is_anew) == []
+        for key in keys:
+            assert 30_000 < client.pttl(key) <= 60_000
+            client.pexpire(key, 30_000)
 
 
 async def test_a_store_that_was_emptied_or_set_back_is_found_out_and_not_written(
@@ -107,9 +108,10 @@ async def test_every_call_is_unavailable_while_redis_does_not_answer(
     open_counts: OpenCounts, client: Any
 ) -> None:
     one = open_counts("one", HISTORY_TIMEOUT=0.1)
-    await one.count({}, [], is_anew=True)
-    client.client_pause(300)
-    for call in (one.count({}, ASK, is_anew=False), one.end()):
-        with pytest.raises(Unavailable):
-            await call
-    client.client_unpause()
+    client.client_pause(30_000, all=False)
+    try:
+        for call in (one.count({}, ASK, is_anew=True), one.end()):
+            with pytest.raises(Unavailable):
+                await call
+    finally:
+        client.client_unpause()

@@ -15,7 +15,7 @@ from realtime.presence.redis import FORGET_SLICE, KEEP_SECONDS
 from tests.presence.conftest import OpenStore
 from tests.servers import RedisServer
 
-LEASE = {"LEASE_SECONDS": 0.4}  # 0.2 s in Redis
+LEASE = {"LEASE_SECONDS": 0.2}  # 0.1 s in Redis
 
 
 @pytest.fixture
@@ -51,18 +51,29 @@ async def test_a_reader_hears_about_the_leases_that_it_asks_for(
     assert snapshot.absent == {"nobody"}
 
 
+async def test_a_renewed_lease_lives_as_long_as_a_new_one(
+    open_store: OpenStore, topic: Topic, client: Any
+) -> None:
+    store = open_store(topic.name, LEASE_SECONDS=200.0)
+    key = f"rt:lease:{topic.name}"
+    await store.take_lease()
+    for _ in range(2):
+        assert 50_000 < client.pttl(key) <= 100_000
+        client.pexpire(key, 50_000)  # half of it is over
+        assert await store.renew_lease()
+
+
 async def test_a_lease_that_is_not_renewed_ends_and_says_so(
     open_store: OpenStore, topic: Topic
 ) -> None:
     store = open_store(topic.name, **LEASE)
     await store.take_lease()
-    for _ in range(3):
-        await asyncio.sleep(0.1)
-        assert await store.renew_lease()
-    await asyncio.sleep(0.25)
-    assert await store.find_alive([topic.name]) == set()
+    async with asyncio.timeout(15):
+        while await store.find_alive([topic.name]):
+            await asyncio.sleep(0.02)
     assert not await store.renew_lease()
     assert await store.find_alive([topic.name]) == set()  # only taking it brings it back
+    store = open_store(topic.name)
     await store.take_lease()
     assert await store.renew_lease()
     await store.end_lease()
@@ -153,14 +164,14 @@ async def test_every_call_is_unavailable_while_redis_is_away(
 async def test_a_stalled_redis_ends_a_call_in_time(
     open_store: OpenStore, redis: RedisServer, topic: Topic
 ) -> None:
-    store = open_store("one", redis=redis, HISTORY_TIMEOUT=0.3)
+    store = open_store("one", redis=redis, HISTORY_TIMEOUT=1.0)
     change = Change(topic, make_members("one", 1))
     await store.write([change])
     redis.signal(signal.SIGSTOP)
     began = time.monotonic()
     with pytest.raises(Unavailable):
         await store.write([change])
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 5
     redis.signal(signal.SIGCONT)
     await store.write([change])
     (snapshot,) = await store.read([topic])

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from tests.revocation.watchers import Watcher, watch
+from tests.revocation.watchers import PATIENCE, Watcher, watch
 from tests.servers import ROOT, Project, RedisServer, Server, start_server
 
-# How often the third instance looks at everybody, in seconds.
-RECHECK_SECONDS = 2.0
+# How often the third instance looks at everybody, in seconds; the others do so never.
+RECHECK_SECONDS, NEVER = 1.0, 86_400.0
 # How long a session outlives its token.
 GRACE = 0.5
 
@@ -90,6 +90,22 @@ class Stage:
         """A name that no other test has."""
         return f"n{next(self.numbers)}"
 
+    async def wait_told(self) -> None:
+        """Wait until every instance hears the job again, after Redis was away."""
+        user = await self.make_user()
+        paths = [f"broadcast/{self.make_name()}/"]
+        tell = (
+            f"try:\n    realtime.disconnect(user={user.pk})\n"
+            "except realtime.errors.Unavailable:\n    pass"
+        )
+        async with (
+            watch(self.all_servers, paths, user.access) as probes,
+            asyncio.timeout(PATIENCE),
+        ):
+            while any(probe.code is None for probe in probes):
+                await self.run(tell)
+                await asyncio.sleep(0.1)
+
     @asynccontextmanager
     async def publishing(self, *topics: str, rate: float = 50) -> AsyncIterator[User]:
         """A superuser, who publishes on both instances in turn during the block."""
@@ -110,7 +126,8 @@ async def _publish_forever(sessions: list[Watcher], rate: float) -> None:
         await asyncio.sleep(1 / rate)
 
 
-@pytest.fixture(scope="package")
+# Not for the package: files of other ones come between, and each time all would begin anew.
+@pytest.fixture(scope="session")
 def stage(
     make_project: Callable[..., Project], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:
@@ -120,6 +137,7 @@ def stage(
         REDIS_URL=redis.url,
         DJANGO_SETTINGS_MODULE="tests.revocation.settings",
         REALTIME_EXPIRY_GRACE=str(GRACE),
+        REALTIME_RECHECK_SECONDS=str(NEVER),
     )
     often = project.with_environment(REALTIME_RECHECK_SECONDS=str(RECHECK_SECONDS))
     with ThreadPoolExecutor() as pool:

@@ -20,9 +20,10 @@ from django.db import transaction  # noqa: E402
 import realtime  # noqa: E402
 from accounts.models import SignIn, User  # noqa: E402
 from accounts.tokens import issue_access_token, issue_tokens  # noqa: E402
-from tests.revocation.settings import REFUSED  # noqa: E402
+from tests.revocation.settings import PROCESSED, REFUSED, STUCK  # noqa: E402
 
-REFUSED.mkdir(exist_ok=True)
+for folder in (PROCESSED, REFUSED, STUCK):
+    folder.mkdir(exist_ok=True)
 
 
 def make_user(name: str, *permissions: str, group: str = "", **fields: Any) -> dict[str, Any]:
@@ -71,7 +72,9 @@ NAMES = {
     **{m.__name__: m for m in (User, SignIn, Group, Permission)},
     "realtime": realtime,
     "transaction": transaction,
+    "PROCESSED": PROCESSED,
     "REFUSED": REFUSED,
+    "STUCK": STUCK,
 }
 
 if __name__ == "__main__":

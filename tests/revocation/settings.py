@@ -4,6 +4,7 @@ Chosen by `DJANGO_SETTINGS_MODULE=tests.revocation.settings` in a test project's
 """
 
 import asyncio
+import os
 from typing import Any
 
 from project.settings import *  # noqa: F403
@@ -13,7 +14,10 @@ from project.settings import REALTIME as _REALTIME
 READ, WRITE = "accounts.view_user", "accounts.change_user"
 # Who stands here is refused by the callables below.
 REFUSED = DATA_DIR / "refused"
-PROCESSING_SECONDS = 1.0
+# Who stands here is being asked about, for ever: a file `<username>-<process>`.
+STUCK = DATA_DIR / "stuck"
+# Data that is being processed: a file `<data>`, until a file `<data>-done` lets it go on.
+PROCESSED = DATA_DIR / "processed"
 
 
 def may_read(user: Any, topic: str) -> bool:
@@ -26,6 +30,7 @@ async def may_read_later(user: Any, topic: str) -> bool:
     await asyncio.sleep(0)
     refused = not may_read(user, topic)
     if refused and user.username.endswith("stuck"):
+        (STUCK / f"{user.username}-{os.getpid()}").touch()
         await asyncio.Event().wait()
     return not refused
 
@@ -46,8 +51,10 @@ def may_read_wrapped(user: Any, topic: str) -> Any:
 
 
 async def take_time(data: Any, *, topic: str, user: Any) -> Any:
-    """A processor that is not quick."""
-    await asyncio.sleep(PROCESSING_SECONDS)
+    """A processor that is ready when it is told so."""
+    (PROCESSED / data).touch()
+    while not (PROCESSED / f"{data}-done").exists():
+        await asyncio.sleep(0.02)
     return data
 
 

@@ -9,7 +9,7 @@ import pytest
 from realtime.core.close_codes import CloseCode
 from tests.revocation.conftest import Stage, User
 from tests.revocation.settings import READ, WRITE
-from tests.revocation.watchers import Watcher, open_watcher, watch
+from tests.revocation.watchers import PATIENCE, Watcher, open_watcher, watch
 
 DENIED, NOBODY = CloseCode.PERMISSION_DENIED, CloseCode.AUTHENTICATION_REQUIRED
 
@@ -18,7 +18,9 @@ async def call(stage: Stage, method: str, path: str, user: User | None, **body: 
     """The status of a request below `/api/topics/`."""
     headers = {"Authorization": f"Bearer {user.access}"} if user else {}
     url = f"{stage.servers[0].http}/api/topics/{path}"
-    answer = await asyncio.to_thread(httpx.request, method, url, headers=headers, **body)
+    answer = await asyncio.to_thread(
+        httpx.request, method, url, headers=headers, timeout=PATIENCE, **body
+    )
     return answer.status_code
 
 

@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -12,7 +13,7 @@ from realtime.core.close_codes import CloseCode
 from tests.revocation.conftest import Stage, User
 from tests.revocation.scenes import change
 from tests.revocation.settings import READ
-from tests.revocation.watchers import watch
+from tests.revocation.watchers import PATIENCE, watch
 
 Report = Callable[[str], None]
 PASSWORD = "a long enough password for tests"
@@ -72,6 +73,7 @@ async def test_signing_out_ends_what_came_from_that_sign_in_alone(
             httpx.post,
             f"{stage.servers[0].http}/api/token/revoke/",
             json={"refresh": user.refresh},
+            timeout=PATIENCE,
         )
         assert answer.status_code == 204
         return at
@@ -98,7 +100,8 @@ async def test_a_new_password_by_the_admin_s_page_ends_all_sessions(
 def change_password_in_admin(stage: Stage, admin: str, user: User) -> float:
     """Sign in as the admin on the first instance, and give the user a new password."""
     page = f"/admin/accounts/user/{user.pk}/password/"
-    with httpx.Client(base_url=stage.servers[0].http, follow_redirects=True) as browser:
+    options: dict[str, Any] = {"follow_redirects": True, "timeout": PATIENCE}
+    with httpx.Client(base_url=stage.servers[0].http, **options) as browser:
         form = browser.get("/admin/login/").text
         browser.post(
             "/admin/login/?next=/admin/",

@@ -15,6 +15,8 @@ from tests.servers import Server
 
 # Below this a server's close code cannot be sent by an application, and is shifted.
 SHIFT = 2000
+# What is waited for comes, or never: so long that a busy machine makes no difference, in seconds.
+PATIENCE = 30.0
 
 
 class Watcher:
@@ -24,7 +26,8 @@ class Watcher:
         self.path = path
         self.messages: list[Any] = []
         self.code: int | None = None  # None while it is open
-        self.closed_at = 0.0  # seconds since the epoch
+        self.opened_at = time.time()  # both in seconds since the epoch
+        self.closed_at = 0.0
         self._connection = connection
         self._changed = asyncio.Condition()
 
@@ -64,18 +67,22 @@ class Watcher:
         await self.send(message)
         return await self.wait_for(ref=message["ref"])
 
-    async def wait_for(self, timeout: float = 5, **fields: Any) -> dict[str, Any]:
+    async def wait_for(self, **fields: Any) -> dict[str, Any]:
         """The first message with these fields, whether it has come already or not."""
 
         def find() -> list[dict[str, Any]]:
             return [m for m in self.messages if fields.items() <= m.items()]
 
-        await self._wait(lambda: bool(find()), timeout)
+        await self._wait(lambda: bool(find()))
         return find()[0]
 
-    async def wait_closed(self, timeout: float = 5) -> int:
+    async def wait_count(self, count: int) -> None:
+        """Wait until so many publications, or statistics, have come."""
+        await self._wait(lambda: len(self.offsets) >= count)
+
+    async def wait_closed(self) -> int:
         """The code that the session ends with."""
-        await self._wait(lambda: self.code is not None, timeout)
+        await self._wait(lambda: self.code is not None)
         assert self.code is not None
         return self.code
 
@@ -94,9 +101,9 @@ class Watcher:
         async with self._changed:
             self._changed.notify_all()
 
-    async def _wait(self, condition: Any, timeout: float) -> None:
+    async def _wait(self, condition: Any) -> None:
         try:
-            async with asyncio.timeout(timeout), self._changed:
+            async with asyncio.timeout(PATIENCE), self._changed:
                 await self._changed.wait_for(condition)
         except TimeoutError:
             last = self.messages[-3:]
@@ -108,7 +115,8 @@ async def open_watcher(server: Server, path: str, token: str | None) -> AsyncIte
     """A session that listens during the block; it need not have been welcomed yet."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     url = f"{server.ws}/ws/{path}"
-    async with connect(url, additional_headers=headers, max_size=None) as connection:
+    options: dict[str, Any] = {"max_size": None, "open_timeout": PATIENCE, "ping_interval": None}
+    async with connect(url, additional_headers=headers, **options) as connection:
         watcher = Watcher(path, connection)
         listening = asyncio.create_task(watcher.listen())
         try:

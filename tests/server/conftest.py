@@ -35,13 +35,11 @@ def engine(engine_project: Project) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def impatient(engine_project: Project) -> Iterator[Server]:
-    """The same, but for signed-in users only at its echo, few connections and short pings.
+    """The same, but for signed-in users only at its echo, and with short pings.
 
     One message is as long as a publication may be.
     """
-    project = engine_project.with_environment(
-        REALTIME_ECHO_POLICY="authenticated", REALTIME_CONNECTIONS_PER_PROCESS="20"
-    )
-    server = start_server(project, "serve", "--ping-interval", "1", "--ping-timeout", "1")
+    project = engine_project.with_environment(REALTIME_ECHO_POLICY="authenticated")
+    server = start_server(project, "serve", "--ping-interval", "1", "--ping-timeout", "3")
     yield server
     assert server.stop() == 0

@@ -2,6 +2,7 @@
 
 import socket
 import sqlite3
+from contextlib import closing
 from typing import Any
 
 from tests.server.raw import TEXT, RawClient
@@ -10,7 +11,7 @@ from tests.servers import Server
 
 def read_rows(server: Server) -> list[tuple[Any, ...]]:
     """Close code and whether it is closed, of each session in the database."""
-    with sqlite3.connect(server.project.folder / "db.sqlite3") as database:
+    with closing(sqlite3.connect(server.project.folder / "db.sqlite3", timeout=30)) as database:
         return database.execute(
             "SELECT close_code, closed_at IS NOT NULL FROM realtime_session"
         ).fetchall()

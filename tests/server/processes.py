@@ -34,7 +34,7 @@ def serving(server: Server) -> int:
     return len(children(server) & {int(pid) for pid in told})
 
 
-def wait_until(condition: Callable[[], bool], timeout: float = 5.0) -> None:
+def wait_until(condition: Callable[[], bool], timeout: float = 60.0) -> None:
     """Wait until a condition holds; fail where it does not in time."""
     deadline = time.monotonic() + timeout
     while not condition():

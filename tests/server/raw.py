@@ -12,7 +12,7 @@ from websockets.utils import apply_mask
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 MASK = b"\x01\x02\x03\x04"
-TIMEOUT = 10.0
+TIMEOUT = 30.0  # in seconds; it only keeps a test from hanging
 
 
 def build(

@@ -33,7 +33,7 @@ def test_no_case_of_the_autobahn_suite_fails(
         [KOSOKU, "-p", "4", *NOT_OFFERED, "-o", tmp_path, f"127.0.0.1:{server.port}/ws/echo/"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
     )
     (results,) = json.loads((tmp_path / "index.json").read_text()).values()
     failed = {

