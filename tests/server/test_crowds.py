@@ -17,12 +17,12 @@ from tests.clients import Client, open_client
 from tests.server.crowds import open_sleeper, read_rows
 from tests.servers import Project, Server
 
-CROWD = 300
-SLEEPERS = 50
+CROWD = 500
+SLEEPERS = 100
 MIB = 1024 * 1024
 
 
-async def test_sigterm_ends_three_hundred_sessions_under_load_by_name(
+async def test_sigterm_ends_five_hundred_sessions_under_load_by_name(
     make_project: Callable[..., Project], launch: Callable[..., Server]
 ) -> None:
     server = launch(make_project(), "serve")
@@ -62,7 +62,7 @@ async def test_sigterm_ends_three_hundred_sessions_under_load_by_name(
     assert Counter(read_rows(server)) == {(1012, 1): CROWD}
 
 
-async def test_fifty_that_do_not_read_are_ended_and_the_others_get_everything(
+async def test_a_hundred_that_do_not_read_are_ended_and_the_others_get_everything(
     make_project: Callable[..., Project], launch: Callable[..., Server]
 ) -> None:
     server = launch(

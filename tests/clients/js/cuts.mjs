@@ -10,7 +10,7 @@ const { WebSocket } = require("ws");
 const [origin, token, streams, publications, seconds] = process.argv.slice(2);
 const total = Number(publications);
 const url = `${origin}/ws/broadcast/cuts/`;
-const options = { token, WebSocket, backoff: { base: 50, cap: 500 } };
+const options = { token, WebSocket, backoff: { base: 50, cap: 500 }, replyTimeout: 120_000 };
 
 /** One stream, read by listeners or by a loop, until the last publication. */
 function follow(byLoop) {
@@ -36,7 +36,8 @@ function follow(byLoop) {
 
 const followers = Array.from({ length: Number(streams) }, (_, i) => follow(i % 2 === 0));
 await Promise.all(followers.map(({ stream }) => stream.history({ limit: 1 }))); // all have been live
-const publisher = connect(url, { ...options, subscribe: false });
+// However long a busy machine takes to connect, all may wait for it.
+const publisher = connect(url, { ...options, subscribe: false, maxQueued: total });
 const batch = 25;
 const acks = [];
 for (let n = 0; n < total; n += batch) {

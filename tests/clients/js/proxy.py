@@ -5,21 +5,20 @@ import socket
 import threading
 from types import TracebackType
 
-from tests.servers import find_free_port
-
 
 class Proxy:
     """Carries connections from `port` to another port, each way in a thread of its own."""
 
     def __init__(self, target: int) -> None:
-        self.port = find_free_port()
         self._target = target
         self._swallows = threading.Event()
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
-        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port: int = self._listener.getsockname()[1]
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
 
     def __enter__(self) -> "Proxy":
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting.start()
         return self
 
     def __exit__(
@@ -29,6 +28,7 @@ class Proxy:
         trace: TracebackType | None,
     ) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
         self._listener.close()
         self.cut(len(self._pairs))
 
@@ -42,8 +42,7 @@ class Proxy:
     def cut(self, count: int) -> None:
         """Break the oldest connections, that many."""
         for pair in self._pairs[:count]:
-            for end in pair:
-                _break(end)
+            _break(pair)
         del self._pairs[:count]
 
     @property
@@ -58,21 +57,32 @@ class Proxy:
             except OSError:
                 return  # closed
             far = socket.create_connection(("127.0.0.1", self._target))
-            self._pairs.append((near, far))
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+            pair = near, far
+            self._pairs.append(pair)
+            threading.Thread(target=self._carry, args=(pair,), daemon=True).start()
 
-    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+    def _carry(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        near, far = pair
+        back = threading.Thread(target=self._pass_on, args=(far, near, pair), daemon=True)
+        back.start()
+        self._pass_on(near, far, pair)
+        back.join()
+        # Not sooner: another connection could get the number of a file that is still read from.
+        near.close()
+        far.close()
+
+    def _pass_on(
+        self, source: socket.socket, sink: socket.socket, pair: tuple[socket.socket, socket.socket]
+    ) -> None:
         # The other direction, or `cut`, may end it.
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 if not self._swallows.is_set():
                     sink.sendall(data)
-        _break(source)
-        _break(sink)
+        _break(pair)
 
 
-def _break(end: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # it may be broken already
-        end.shutdown(socket.SHUT_RDWR)
-    end.close()
+def _break(pair: tuple[socket.socket, socket.socket]) -> None:
+    for end in pair:
+        with contextlib.suppress(OSError):  # it may be broken already
+            end.shutdown(socket.SHUT_RDWR)

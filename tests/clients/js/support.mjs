@@ -2,6 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { setTimeout as sleep } from "node:timers/promises";
 
 const VECTORS = new URL("../../vectors/", import.meta.url);
 
@@ -14,6 +15,13 @@ export const readVectors = (name) => JSON.parse(readFileSync(new URL(name, VECTO
 export function readBuffer(name) {
   const { buffer, byteOffset, byteLength } = readFileSync(new URL(name, VECTORS));
   return buffer.slice(byteOffset, byteOffset + byteLength);
+}
+
+/** Until a condition holds, with a time that only a failure takes. */
+export async function until(condition) {
+  for (const deadline = performance.now() + 30_000; !condition(); await sleep(2)) {
+    if (performance.now() > deadline) throw new Error(`in vain: ${condition}`);
+  }
 }
 
 /** Let everything that waits for a promise go on. */

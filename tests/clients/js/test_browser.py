@@ -21,13 +21,14 @@ SIGN_IN = POST % ("", json.dumps({"username": "anna", "password": "secret"}))
 
 def test_after_each_restart_what_was_missed_comes_once(
     redis_project: Project,
+    quick_token: str,
     launch: Callable[..., Server],
     restart: Callable[[Server], Server],
     open_tab: OpenTab,
 ) -> None:
     server = launch(redis_project, "serve")
     tab = open_tab(server.http)
-    tab.open("/ws/broadcast/t/", redis_project.issue_token("anna", "--lifetime", "3600"))
+    tab.open("/ws/broadcast/t/", quick_token)
     tab.run("stream.publish('first')")
     expected = ["first"]
     for kill in (False, True):
@@ -53,20 +54,18 @@ def test_after_each_restart_what_was_missed_comes_once(
 
 
 def test_an_expired_token_is_replaced_and_a_short_one_renewed_unnoticed(
-    quick_server: Server, open_tab: OpenTab
+    quick_server: Server, sign: Callable[[float], str], open_tab: OpenTab
 ) -> None:
-    expired = quick_server.project.issue_token("anna", "--lifetime", "1")
     tab = open_tab(quick_server.http)
-    tab.page.wait_for_timeout(1500)
+    tab.page.expose_function("sign", sign)
     tab.run(
-        f"""{{
-        const asked = window.asked = [];
-        window.giveToken = async ({{renew}}) =>
-            asked.push(renew) === 1 ? {expired!r} : (await {SIGN_IN}).access;
-    }}"""
+        """{
+        const lifetimes = [-60, 4, 5, 600], asked = window.asked = [];
+        window.giveToken = async ({renew}) => window.sign(lifetimes[asked.push(renew) - 1]);
+    }"""
     )
     tab.open("/ws/broadcast/tokens/")
-    tab.wait("seen.refreshed.length === 2")  # the first of these tokens would have ended by now
+    tab.wait("seen.refreshed.length === 2")  # the second token has ended by now, and its grace
     assert tab.states == ["waiting", "connecting", "live"]
     assert tab.run("seen.state[0].code") == 4001
     assert tab.run("asked") == [False, True, True, True]
@@ -155,20 +154,21 @@ def test_samples_history_and_a_ping_find_their_answers(
     assert (stats["count"], stats["median"], stats["value"]) == (2, 2.5, 3)
     page = tab.run("stream.history()")
     assert (page["top"], page["complete"], len(page["publications"])) == (1, True, 1)
-    assert 0 < tab.run("stream.ping()") < 5000
+    assert tab.run("stream.ping()") > 0
 
 
 def test_the_network_coming_back_ends_the_wait_at_once(
     quick_server: Server, quick_token: str, open_tab: OpenTab
 ) -> None:
     tab = open_tab(quick_server.http)
-    tab.open("/ws/broadcast/net/", quick_token, backoff={"base": 60_000})
+    hours = 3600_000 * 10
+    tab.open("/ws/broadcast/net/", quick_token, backoff={"base": hours, "cap": hours})
     tab.wait("stream.state === 'live'")
     tab.page.context.set_offline(True)
     tab.run("stream.reconnect()")
     tab.wait("stream.state === 'waiting'")
     tab.page.context.set_offline(False)
-    tab.wait("stream.state === 'live'", timeout=3)
+    tab.wait("stream.state === 'live'")
 
 
 @pytest.mark.parametrize("why", ["idle", "looked at again"])

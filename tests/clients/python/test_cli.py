@@ -80,7 +80,7 @@ def test_request(url: Url, capsys: pytest.CaptureFixture[str], tmp_path: Path) -
 
 def test_ping_and_load(url: Url, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ping", url("broadcast"), "--count", "2", "--interval", "0", "--json"]) == 0
-    assert all(0 < json.loads(line)["ms"] < 5000 for line in read_lines(capsys))
+    assert [json.loads(line)["ms"] > 0 for line in read_lines(capsys)] == [True, True]
     options = ["--connections", "2", "--rate", "200", "--seconds", "0.5", "--json"]
     assert main(["load", url("stats"), *options]) == 0
     [result] = map(json.loads, read_lines(capsys))
@@ -124,7 +124,7 @@ def test_it_runs_as_a_module_without_django_or_numpy(url: Url) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python")},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=120,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("published at")
@@ -133,6 +133,6 @@ def test_it_runs_as_a_module_without_django_or_numpy(url: Url) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python")},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=120,
     )
     assert "--token" not in done.stdout

@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import json
+import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -27,10 +27,12 @@ from realtime_client import (
     connect,
 )
 from tests.breaking_proxy import breaking_proxy
-from tests.servers import Project, RedisServer, Server, start_server
+from tests.clients.conftest import sign_again
+from tests.servers import Project, RedisServer, Server
 
 PASSWORD = "correct horse battery staple"
 Configure = Callable[..., Config]
+Restart = Callable[[Server], Server]
 Url = Callable[[str], str]
 
 
@@ -56,7 +58,7 @@ class Heard:
     def codes(self) -> list[int | None]:
         return [change.code for change in self.states if change.state is State.WAITING]
 
-    async def wait(self, condition: Callable[["Heard"], bool], timeout: float = 20.0) -> None:
+    async def wait(self, condition: Callable[["Heard"], bool], timeout: float = 60.0) -> None:
         async with asyncio.timeout(timeout):
             while not condition(self):
                 await asyncio.sleep(0.02)
@@ -75,19 +77,22 @@ async def hearing(url: str, **options: Any) -> AsyncIterator[tuple[Stream, Heard
 
 
 @pytest.fixture
-def redis_project(make_project: Callable[..., Project], redis: RedisServer) -> Project:
+def redis_project(client_project: Project, redis: RedisServer) -> Project:
     """A project whose history outlives the server."""
-    return make_project(REDIS_URL=redis.url, REALTIME_HANDSHAKES_PER_SECOND="0")
+    return client_project.with_environment(REDIS_URL=redis.url)
 
 
 async def test_a_server_that_is_restarted_or_killed_costs_nothing(
-    redis_project: Project, launch: Callable[..., Server], config: Configure
+    redis_project: Project,
+    launch: Callable[..., Server],
+    restart: Restart,
+    client_token: str,
+    config: Configure,
 ) -> None:
     """Publishing goes on all the while, from the same stream."""
     server = launch(redis_project, "serve")
-    token = redis_project.issue_token("anna", "--lifetime", "600")
     address = f"{server.ws}/ws/broadcast/restart/"
-    async with hearing(address, token=token, config=config()) as (stream, heard):
+    async with hearing(address, token=client_token, config=config()) as (stream, heard):
         published = 0
         for kill, expected in ((False, 1012), (True, 1006)):
             heard.states.clear()
@@ -95,7 +100,7 @@ async def test_a_server_that_is_restarted_or_killed_costs_nothing(
             published += 50
             await asyncio.sleep(0.1)
             await asyncio.to_thread(server.stop, kill=kill)
-            server = await asyncio.to_thread(start_server, redis_project, "serve", port=server.port)
+            server = await asyncio.to_thread(restart, server)
             await publishing
             await heard.wait(lambda heard: len(heard.values) >= published)  # noqa: B023
             first = next(change for change in heard.states if change.state is State.WAITING)
@@ -105,7 +110,6 @@ async def test_a_server_that_is_restarted_or_killed_costs_nothing(
                 assert first.delay == float(first.reason.split("=")[1])
         assert heard.values == list(range(published))
         assert heard.gaps == []
-    server.stop(kill=True)
 
 
 async def publish_steadily(stream: Stream, first: int, count: int) -> None:
@@ -117,7 +121,11 @@ async def publish_steadily(stream: Stream, first: int, count: int) -> None:
 
 
 async def test_a_restart_without_redis_is_a_gap_of_unknown_size(
-    client_project: Project, launch: Callable[..., Server], client_token: str, config: Configure
+    client_project: Project,
+    launch: Callable[..., Server],
+    restart: Restart,
+    client_token: str,
+    config: Configure,
 ) -> None:
     server = launch(client_project, "serve")
     address = f"{server.ws}/ws/broadcast/memory/"
@@ -125,24 +133,24 @@ async def test_a_restart_without_redis_is_a_gap_of_unknown_size(
         await stream.publish("before")
         await heard.wait(lambda heard: heard.values == ["before"])
         await asyncio.to_thread(server.stop, kill=True)
-        successor = await asyncio.to_thread(start_server, client_project, "serve", port=server.port)
-        try:
-            await stream.publish("after")
-            await heard.wait(lambda heard: heard.values == ["before", "after"])
-        finally:
-            await asyncio.to_thread(successor.stop, kill=True)
+        await asyncio.to_thread(restart, server)
+        await stream.publish("after")
+        await heard.wait(lambda heard: heard.values == ["before", "after"])
         [gap] = heard.gaps
         assert (gap.after, gap.lost, gap.reason) == (1, None, "history_lost")
 
 
 async def test_redis_away_and_back_empty_is_told_and_publishing_goes_on(
-    redis_project: Project, launch: Callable[..., Server], redis: RedisServer, config: Configure
+    redis_project: Project,
+    launch: Callable[..., Server],
+    redis: RedisServer,
+    client_token: str,
+    config: Configure,
 ) -> None:
     """What is unavailable meanwhile is repeated under its id, and confirmed in the end."""
     server = launch(redis_project, "serve")
-    token = redis_project.issue_token("anna", "--lifetime", "600")
     address = f"{server.ws}/ws/broadcast/redis/"
-    async with hearing(address, token=token, config=config()) as (stream, heard):
+    async with hearing(address, token=client_token, config=config()) as (stream, heard):
         await stream.publish("before")
         await heard.wait(lambda heard: heard.values == ["before"])
         await asyncio.to_thread(redis.kill)
@@ -150,7 +158,7 @@ async def test_redis_away_and_back_empty_is_told_and_publishing_goes_on(
         await asyncio.sleep(0.5)
         assert not publishing.done()
         await asyncio.to_thread(redis.restart_empty)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await publishing
         await heard.wait(lambda heard: bool(heard.gaps) and "meanwhile" in heard.values)
         assert heard.values == ["before", "meanwhile"]
@@ -236,22 +244,21 @@ async def test_what_is_not_confirmed_in_time_is_an_unknown_outcome(
 async def test_a_peer_that_fell_silent_is_given_up(
     url: Url, client_server: Server, client_token: str, config: Configure
 ) -> None:
-    quick = config(heartbeat=0.2, pong_timeout=0.3)
+    """It has 3 s to answer a ping, which a busy machine may need."""
+    quick = config(heartbeat=0.2, pong_timeout=3.0)
     async with breaking_proxy(client_server.port) as proxy:
         address = url("broadcast").replace(client_server.ws, proxy.ws)
         async with hearing(address, token=client_token, config=quick) as (stream, heard):
             await asyncio.sleep(0.6)
             assert heard.codes == []  # it answers its pings
             with stalled(client_server):
-                await heard.wait(lambda heard: heard.codes == [1006])
+                await heard.wait(lambda heard: heard.codes[:1] == [1006])
             await heard.wait(lambda _: stream.state is State.LIVE)
 
 
 @contextlib.contextmanager
-def stalled(server: Server) -> Any:
+def stalled(server: Server) -> Iterator[None]:
     """The server's process stopped, for the time of the block."""
-    import signal
-
     server.process.send_signal(signal.SIGSTOP)
     try:
         yield
@@ -265,14 +272,7 @@ def stalled(server: Server) -> Any:
 @pytest.fixture
 def sign(client_project: Project, client_token: str) -> Callable[[float], str]:
     """A token of `anna` that ends so many seconds from now."""
-    key = (Path(client_project.folder) / "secrets" / "JWT_SIGNING_KEY").read_text().strip()
-    claims = jwt.decode(client_token, options={"verify_signature": False})
-
-    def build(seconds: float) -> str:
-        now = int(time.time())
-        return jwt.encode({**claims, "iat": now, "exp": now + int(seconds)}, key, "HS256")
-
-    return build
+    return lambda seconds: sign_again(client_project, client_token, seconds)
 
 
 async def test_a_token_is_renewed_before_it_ends_and_nothing_is_noticed(
@@ -282,10 +282,11 @@ async def test_a_token_is_renewed_before_it_ends_and_nothing_is_noticed(
 
     async def get_token() -> str:
         asked.append(time.time())
-        return sign(3 if len(asked) == 1 else 600)
+        return sign(5 if len(asked) == 1 else 600)
 
     async with hearing(url("broadcast"), token=get_token) as (stream, heard):
-        await asyncio.sleep(5)  # the first token and its grace are over by now
+        await heard.wait(lambda _: len(asked) == 2)
+        await asyncio.sleep(asked[0] + 6.2 - time.time())  # now it is over, and its grace
         assert heard.codes == []
         assert stream.state is State.LIVE
         assert len(asked) == 2
@@ -362,7 +363,7 @@ async def test_a_sign_in_that_is_revoked_is_the_end(
         assert answer.status_code == 204
         await stream.receive()
         with pytest.raises(ConnectionEnded) as ended:
-            await asyncio.wait_for(stream.receive(), 10)
+            await asyncio.wait_for(stream.receive(), 30)
         assert ended.value.code == 4505
         with pytest.raises(ConnectionEnded):
             await stream.publish("too late")

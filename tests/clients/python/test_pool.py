@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -82,6 +83,17 @@ def build_pool(factory: Factory, **options: Any) -> Pool:
     return Pool("ws://a/", open_stream=factory, **{"size": 2, "max_overflow": 1, **options})
 
 
+@contextmanager
+def impatient(pool: Pool) -> Iterator[None]:
+    """Whoever asks within the block waits for 20 ms only.
+
+    Not for the whole test: a busy machine may take longer to do what has to succeed.
+    """
+    patience, pool._acquire_timeout = pool._acquire_timeout, 0.02
+    yield
+    pool._acquire_timeout = patience
+
+
 async def test_a_connection_is_lent_again_and_again(factory: Factory) -> None:
     async with build_pool(factory) as pool:
         for _ in range(5):
@@ -119,16 +131,17 @@ async def test_an_overflow_that_somebody_waits_for_is_handed_over_and_closed_lat
 
 
 async def test_an_exhausted_pool_tells_its_counts(factory: Factory) -> None:
-    async with build_pool(factory, acquire_timeout=0.02) as pool:
+    async with build_pool(factory) as pool:
         streams = [await pool.acquire() for _ in range(3)]
-        other = asyncio.create_task(pool.acquire())
-        with pytest.raises(PoolExhausted, match="3 of 3 in use, 0 idle") as exhausted:
-            await pool.acquire()
-        error = exhausted.value
-        assert (error.in_use, error.idle, error.limit) == (3, 0, 3)
-        assert isinstance(error, TimeoutError)
-        with pytest.raises(PoolExhausted):
-            await other
+        with impatient(pool):
+            other = asyncio.create_task(pool.acquire())
+            with pytest.raises(PoolExhausted, match="3 of 3 in use, 0 idle") as exhausted:
+                await pool.acquire()
+            error = exhausted.value
+            assert (error.in_use, error.idle, error.limit) == (3, 0, 3)
+            assert isinstance(error, TimeoutError)
+            with pytest.raises(PoolExhausted):
+                await other
         assert pool.counts.waiting == 0
         pool.release(streams.pop())
         streams.append(await pool.acquire())
@@ -166,11 +179,12 @@ async def test_a_failed_connect_does_not_lose_count(factory: Factory) -> None:
 
 
 async def test_a_connect_that_takes_too_long_does_not_lose_count(factory: Factory) -> None:
-    async with build_pool(factory, acquire_timeout=0.02) as pool:
+    async with build_pool(factory) as pool:
         factory.gate = asyncio.Event()
-        for _ in range(4):
-            with pytest.raises(ConnectionLost, match="no connection within"):
-                await pool.acquire()
+        with impatient(pool):
+            for _ in range(4):
+                with pytest.raises(ConnectionLost, match="no connection within"):
+                    await pool.acquire()
         factory.gate.set()
         streams = [await pool.acquire() for _ in range(3)]
         for stream in streams:
@@ -230,15 +244,9 @@ async def test_giving_back_twice_is_a_mistake_that_changes_nothing(factory: Fact
         with pytest.raises(ValueError, match="given back already"):
             pool.release(stream)
         other = await pool.acquire()
-        with pytest.raises(PoolExhausted):
-            await build_waiting(pool)
+        with impatient(pool), pytest.raises(PoolExhausted):
+            await pool.acquire()
         pool.release(other)
-
-
-async def build_waiting(pool: Pool) -> None:
-    """Wait a short time only."""
-    pool._acquire_timeout = 0.01
-    await pool.acquire()
 
 
 async def test_a_broken_connection_is_replaced(factory: Factory) -> None:
@@ -368,6 +376,8 @@ async def test_chance_cannot_make_it_lose_count(factory: Factory) -> None:
         assert all(isinstance(result, kinds) for result in results), results
     assert (pool.counts.in_use, pool.counts.waiting) == (0, 0)
     assert pool.counts.idle <= 3
+    factory.errors = []  # whoever gave up early has left some
+    pool._acquire_timeout = 30.0
     streams = [await pool.acquire() for _ in range(5)]  # every place is there still
     for stream in streams:
         pool.release(stream)
@@ -378,15 +388,15 @@ async def test_chance_cannot_make_it_lose_count(factory: Factory) -> None:
 # Against the real server
 
 
-async def test_the_time_that_the_server_names_is_honoured(factory: Factory, url: Url) -> None:
-    pool = Pool(url("open"))
+async def test_the_time_that_the_server_names_is_honoured(url: Url) -> None:
+    pool = Pool(url("open"), acquire_timeout=30)
     loop = asyncio.get_running_loop()
     stream = FakeStream()
     stream.break_off(retry_after=0.3)
     pool._in_use.add(stream)  # type: ignore[arg-type]
     await pool._permits.acquire()
-    pool.release(stream)  # type: ignore[arg-type]
     began = loop.time()
+    pool.release(stream)  # type: ignore[arg-type]
     async with pool.connection():
         assert loop.time() - began >= 0.29
     await pool.close()
@@ -401,7 +411,7 @@ async def test_fifty_workers_and_connections_that_break_lose_nothing(
         addresses = [
             url(kind).replace(client_server.ws, proxy.ws) for kind in ("broadcast", "arrays")
         ]
-        options: Any = {"token": client_token, "acquire_timeout": 20, "config": config()}
+        options: Any = {"token": client_token, "acquire_timeout": 60, "config": config()}
         async with Pool(addresses[0], **options) as pool, Pool(addresses[1], **options) as arrays:
             cutting = asyncio.create_task(proxy.cut_at_random(dice, every=0.05))
 
@@ -411,9 +421,10 @@ async def test_fifty_workers_and_connections_that_break_lose_nothing(
                     assert ack.offset
                     if step % 5 == 0:
                         assert (await arrays.request((2, number + 1))).shape == (2, number + 1)
-                    await asyncio.sleep(0.05)
+                    if step == number % 10:
+                        proxy.cut(1, dice)  # however fast or slow the machine is
 
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(90):
                 await asyncio.gather(*(work(number) for number in range(50)))
             cutting.cancel()
             await asyncio.gather(cutting, return_exceptions=True)
@@ -423,7 +434,7 @@ async def test_fifty_workers_and_connections_that_break_lose_nothing(
             page_count = await count_once(url("broadcast"), client_token)
             assert page_count == 500
             assert proxy.cuts > 10
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while proxy.open:  # no connection is left behind
                 await asyncio.sleep(0.01)
 

@@ -160,11 +160,12 @@ async def test_what_does_not_greet_is_given_up_and_tried_again(config: Configure
         await peer.publish(1)
         await peer.stay()
 
-    script = Script(say_nothing, start_in_the_middle, jump)
-    quick = config(hello_timeout=0.1)
+    acts = [say_nothing, start_in_the_middle, jump]
+    script = Script(*acts)
+    quick = config(hello_timeout=0.2)
     async with running(script) as url, connect(url, config=quick) as stream:
         await stream.receive()
-        assert len(script.peers) == 3
+        assert len(script.peers) >= len(acts)  # a busy machine may be late with its hello too
 
 
 async def test_messages_and_fields_of_later_versions_are_ignored(config: Configure) -> None:
@@ -224,12 +225,11 @@ async def test_what_is_no_websocket_at_all_is_tried_again(config: Configure) -> 
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(babble, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    with pytest.raises(ConnectionEnded, match="2 more attempts"):
-        async with connect(f"ws://127.0.0.1:{port}/", config=config(max_retries=2)):
-            raise AssertionError("not reached")
-    server.close()
+    async with await asyncio.start_server(babble, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(ConnectionEnded, match="2 more attempts"):
+            async with connect(f"ws://127.0.0.1:{port}/", config=config(max_retries=2)):
+                raise AssertionError("not reached")
 
 
 async def test_an_unavailable_publication_is_repeated_under_its_id(config: Configure) -> None:
@@ -331,14 +331,19 @@ async def test_a_question_is_asked_again_where_the_connection_breaks_and_a_ping_
 
 
 async def test_closing_while_a_publication_is_unconfirmed_says_so(config: Configure) -> None:
+    got = asyncio.Event()
+
     async def swallow(peer: Peer) -> None:
         await peer.greet()
+        assert {(await peer.receive())["type"] for _ in range(2)} == {"publish", "history"}
+        got.set()
         await peer.stay()
 
     async with running(Script(swallow)) as url, connect(url, config=config()) as stream:
         publishing = asyncio.create_task(stream.publish(1))
         asking = asyncio.create_task(stream.history())
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(30):
+            await got.wait()
         await stream.close()
         with pytest.raises(UnknownOutcome, match="the stream ended"):
             await publishing
@@ -347,8 +352,9 @@ async def test_closing_while_a_publication_is_unconfirmed_says_so(config: Config
 
 
 async def test_a_token_that_cannot_be_renewed_at_once_is_asked_for_again(
-    config: Configure,
+    config: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("realtime_client.session.SHORTEST_RENEWAL", 0.1)
     answers = ["first", OSError("no route"), "refused", "good"]
     got: list[str] = []
 
@@ -365,7 +371,7 @@ async def test_a_token_that_cannot_be_renewed_at_once_is_asked_for_again(
             session="s",
             instance="i",
             user="anna",
-            expires_at=(now + timedelta(seconds=1.2)).isoformat(),
+            expires_at=(now + timedelta(seconds=0.4)).isoformat(),
             protocol="realtime.v1",
             server_time=now.isoformat(),
             ping_interval=20,
@@ -383,7 +389,7 @@ async def test_a_token_that_cannot_be_renewed_at_once_is_asked_for_again(
 
     script = Script(expire_soon)
     async with running(script) as url, connect(url, token=get_token, config=config()) as stream:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while "good" not in got:
                 await asyncio.sleep(0.02)
         assert stream.state is State.LIVE

@@ -1,6 +1,7 @@
 """A stream against the real server: what comes, what goes, what is asked."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -27,12 +28,12 @@ from realtime_client import (
     UnknownOutcome,
     connect,
 )
-from tests.servers import Server, find_free_port
+from tests.servers import Server
 
 Url = Callable[[str], str]
 
 
-async def take(stream: Stream, count: int, timeout: float = 10.0) -> list[Any]:
+async def take(stream: Stream, count: int, timeout: float = 30.0) -> list[Any]:
     """The next messages of a stream."""
     async with asyncio.timeout(timeout):
         return [await stream.receive() for _ in range(count)]
@@ -206,7 +207,7 @@ async def test_the_past_can_be_read_page_by_page(url: Url, client_token: str) ->
 
 async def test_a_ping_measures_the_round_trip(url: Url, client_token: str) -> None:
     async with connect(url("broadcast"), token=client_token) as stream:
-        assert 0 < await stream.ping() < 5
+        assert await stream.ping() > 0
 
 
 async def test_what_the_server_refuses_is_an_error_of_whoever_asked(
@@ -293,10 +294,12 @@ async def test_where_nobody_listens_it_gives_up_after_max_retries(
     config: Callable[..., Config],
 ) -> None:
     states: list[StateChange] = []
-    url = f"ws://127.0.0.1:{find_free_port()}/ws/broadcast/a/"
-    with pytest.raises(RetriesExhausted):
-        async with connect(url, on_state=states.append, config=config(max_retries=2)):
-            raise AssertionError("not reached")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # so that nobody else listens there meanwhile
+        url = f"ws://127.0.0.1:{silent.getsockname()[1]}/ws/broadcast/a/"
+        with pytest.raises(RetriesExhausted):
+            async with connect(url, on_state=states.append, config=config(max_retries=2)):
+                raise AssertionError("not reached")
     names = [change.state.name for change in states]
     assert names == ["WAITING", "CONNECTING"] * 2 + ["CLOSED"]
 
@@ -305,7 +308,7 @@ async def test_a_handler_that_publishes_never_waits_for_itself(
     url: Url, client_token: str, config: Callable[..., Config]
 ) -> None:
     """More waits to be read than the inbox holds, and each reader waits for an ack behind it."""
-    total = 400
+    total = 200
     small = config(max_incoming=8)
     states: list[StateChange] = []
     async with (
@@ -316,7 +319,7 @@ async def test_a_handler_that_publishes_never_waits_for_itself(
     ):
         feeding = asyncio.gather(*(source.publish(n) for n in range(total)))
         heard = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             async for message in stream:
                 assert isinstance(message, Publication)
                 if message.data == "echo":
@@ -372,9 +375,13 @@ async def test_a_full_inbox_stops_receiving_until_it_is_read(
         connect(url("broadcast"), token=client_token, config=small) as stream,
     ):
         await asyncio.gather(*(source.publish(n) for n in range(100)))
-        await asyncio.sleep(0.2)
         assert stream._life is not None
-        assert len(stream._life._inbox) <= 8
+        inbox = stream._life._inbox
+        async with asyncio.timeout(30):
+            while not inbox.is_full:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert len(inbox) == 8
         assert [message.data for message in await take(stream, 100)] == list(range(100))
 
 

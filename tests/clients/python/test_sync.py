@@ -46,11 +46,10 @@ async def test_it_works_where_a_loop_runs_already(url: Url, client_token: str) -
 
 
 def test_what_ends_the_stream_is_raised_and_no_thread_stays(url: Url) -> None:
-    before = threading.active_count()
     with pytest.raises(ConnectionEnded) as ended, sync.connect(url("broadcast"), token="no"):
         raise AssertionError("not reached")
     assert ended.value.code == 4502
-    assert threading.active_count() == before
+    assert "realtime_client" not in [thread.name for thread in threading.enumerate()]
     stream = sync.connect(url("broadcast"))
     with pytest.raises(RuntimeError, match="open the stream first"):
         stream.publish(1)
@@ -76,7 +75,7 @@ def test_many_threads_may_use_and_close_one_stream(url: Url, client_token: str) 
         with sync.connect(url("broadcast"), token=client_token, subscribe=False) as stream:
             working = [executor.submit(work) for _ in range(4)]
             executor.submit(stream.close)
-        ends = [future.exception(timeout=10) for future in working]
+        ends = [future.exception(timeout=60) for future in working]
     assert all(isinstance(end, (ConnectionEnded, UnknownOutcome, type(None))) for end in ends), ends
     with pytest.raises(ConnectionEnded):
         stream.publish("too late")
