@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Protocol
 
 from realtime.conf import Namespace
 from realtime.core.entries import Body
@@ -11,7 +10,8 @@ from realtime.core.errors import Unavailable
 from realtime.core.positions import Position, Sequence, fits, link_batch
 from realtime.core.recent import Recent
 from realtime.core.topics import Topic
-from realtime.encoding import Burst, LivePublication
+from realtime.encoding import LivePublication
+from realtime.followers import Followers
 from realtime.history import PAGE_BYTES, History, Page, Top
 from realtime.layer import Layer
 from realtime.membership import Membership
@@ -24,26 +24,11 @@ logger = logging.getLogger("realtime.hub")
 JUMP_PATIENCE = 0.01
 # Waits between reads while the history does not answer.
 RETRY_DELAY = 0.5
-# Under load, publications that come within this time leave together.
-JOIN_SECONDS = 0.001
 # Batches that arrive while the group is being joined.
 MAX_EARLY = 256
 
 HISTORY_LOST = "history_lost"
 HISTORY_TRIMMED = "history_trimmed"
-
-
-class Follower(Protocol):
-    """Something that wants each publication of a topic, in order."""
-
-    def push(self, publication: LivePublication) -> None:
-        """The next publication."""
-
-    def push_burst(self, burst: Burst) -> None:
-        """The next publications, all at once."""
-
-    def lose(self, *, epoch: str, next: int, reason: str) -> None:
-        """What lies before offset `next` of `epoch` will not come."""
 
 
 class HeldTopic(Membership):
@@ -64,20 +49,14 @@ class HeldTopic(Membership):
         self.topic = topic
         self.namespace = namespace
         self.keeps_history = namespace.history_size > 0
-        # Insertion order: a view comes before the subscriptions that read it.
-        self.followers: dict[Follower, None] = {}
+        self.followers = Followers()
         self.first = 1  # the first retained offset, as last heard
-        # The view that the topic's statistics share, once somebody asked for it.
-        self.statistics: Follower | None = None
         self._history = history
         self._recent = recent
         self._reader = Reader(topic, history=history, on_page=self._look_at)
         self._on_left = on_left
         self._sequence: Sequence[Body] = Sequence(epoch="", offset=0)
         self._early: list[tuple[str | None, int, int, list[Body | None], bytes]] = []
-        self._outgoing: list[LivePublication] = []  # in order, not handed on yet
-        self._arrived = 0.0
-        self._join_timer: asyncio.TimerHandle | None = None
         self._filling: asyncio.Task[None] | None = None
 
     @property
@@ -109,9 +88,7 @@ class HeldTopic(Membership):
 
     def _end(self) -> None:
         # Views stay without a holder; what comes before the next join would be missing in them.
-        self._flush()
         self.followers.clear()
-        self.statistics = None
         self._forget_past()
         if self._filling is not None:
             self._filling.cancel()
@@ -279,7 +256,7 @@ class HeldTopic(Membership):
                 entries=[(body, link) for _, body, link in ready],
                 now=self._loop.time(),
             )
-        self._send_out(
+        self.followers.push(
             [LivePublication(self.topic, number=number, body=body) for number, body, _ in ready]
         )
 
@@ -293,41 +270,11 @@ class HeldTopic(Membership):
             publications.append(
                 LivePublication(self.topic, number=number, body=body, has_history=False)
             )
-        self._send_out(publications)
-
-    def _send_out(self, publications: list[LivePublication]) -> None:
-        """Hand on at once, or under load together with what comes within a millisecond."""
-        if not publications:
-            return
-        self._outgoing += publications
-        now = self._loop.time()
-        is_busy = now - self._arrived < JOIN_SECONDS
-        self._arrived = now
-        if self._join_timer is None:
-            if is_busy:
-                self._join_timer = self._loop.call_later(JOIN_SECONDS, self._flush)
-            else:
-                self._flush()
-
-    def _flush(self) -> None:
-        if self._join_timer is not None:
-            self._join_timer.cancel()
-            self._join_timer = None
-        publications, self._outgoing = self._outgoing, []
-        if len(publications) > 1 and self.statistics is None:
-            burst = Burst(publications)
-            for follower in tuple(self.followers):
-                follower.push_burst(burst)
-            return
-        for publication in publications:  # a view and those who read it go step by step
-            for follower in tuple(self.followers):
-                follower.push(publication)
+        self.followers.push(publications)
 
     def _tell_loss(self, *, epoch: str, next: int, reason: str) -> None:
-        self._flush()
         logger.warning(
             "publications lost", extra={"topic": str(self.topic), "reason": reason, "next": next}
         )
         LOSSES.labels(self.topic.namespace, reason).inc()
-        for follower in tuple(self.followers):
-            follower.lose(epoch=epoch, next=next, reason=reason)
+        self.followers.lose(epoch=epoch, next=next, reason=reason)

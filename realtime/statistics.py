@@ -107,9 +107,9 @@ async def open_view(held: HeldTopic, window: Window) -> StatisticsView:
 
     Give the window back with `close_view()`.
     """
-    view = held.statistics
+    view = held.followers.statistics
     if not isinstance(view, StatisticsView):
-        view = held.statistics = StatisticsView(held)
+        view = held.followers.statistics = StatisticsView(held)
     if window not in view.windows and len(view.windows) >= MAX_WINDOWS:
         raise InvalidParameter(
             f"window: {MAX_WINDOWS} different windows are in use on this topic; take one of "
@@ -123,9 +123,9 @@ async def open_view(held: HeldTopic, window: Window) -> StatisticsView:
         close_view(view, window)
         # Others may wait for it still, unless it failed for all of them.
         is_wanted = view.windows and not view.has_failed
-        if view.state is not State.LIVE and held.statistics is view and not is_wanted:
+        if view.state is not State.LIVE and held.followers.statistics is view and not is_wanted:
             view.end()
-            held.statistics = None
+            held.followers.statistics = None
         raise
     return view
 
@@ -159,7 +159,7 @@ class StatisticsSubscription(Subscription):
     async def follow(self) -> None:
         """Send the statistics as they are now: a view is never replayed."""
         self._move(State.CATCHING_UP)
-        self.held.followers[self] = None
+        self.held.followers.add(self)
         while not self._is_level():
             # The start was read from the history, and the view may not have come so far yet.
             page = await self.held.read_anew(after=self._view.cursor)

@@ -107,7 +107,7 @@ class Follower(ABC):
     async def follow(self) -> None:
         """Read what lies before now, then turn live; raises Unavailable."""
         self._move(State.CATCHING_UP)
-        self.held.followers[self] = None
+        self.held.followers.add(self)
         while not self._is_level():
             if self._is_ahead():  # the process comes here in a moment, and then has what follows
                 await asyncio.sleep(EMPTY_PAGE_DELAY)
@@ -128,7 +128,7 @@ class Follower(ABC):
         """Read no more; safe to call twice."""
         if self.state is not State.ENDED:
             self._move(State.ENDED)
-            self.held.followers.pop(self, None)
+            self.held.followers.discard(self)
 
     def push(self, publication: LivePublication) -> None:
         """Called by the held topic, in order."""

@@ -15,7 +15,7 @@ from tests.servers import Server
 CLIENTS = 20
 WATCHERS = 4
 EVERY = 0.08  # seconds between two cuts
-SETTLE_SECONDS = 20.0
+SETTLE_SECONDS = 60.0
 # Nobody stays away for longer than a thousand publications, which the server keeps.
 CONFIG = Config(backoff=Backoff(base=0.5, cap=2.0))
 

@@ -76,20 +76,38 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def shared_servers() -> Iterator[dict[str, Server]]:
+    """Those that `server` has started: pytest would end one each time that another is wanted."""
+    servers: dict[str, Server] = {}
+    yield servers
+    for server in servers.values():
+        server.stop()
+
+
 @pytest.fixture(scope="session", params=["daphne", "serve", "serve over TLS"])
-def server(project: Project, request: pytest.FixtureRequest, certificate: Path) -> Iterator[Server]:
+def server(
+    project: Project,
+    request: pytest.FixtureRequest,
+    certificate: Path,
+    shared_servers: dict[str, Server],
+) -> Iterator[Server]:
     """A shared server with the embedded default: use topics of your own.
 
     What runs against it runs on stock daphne, on `manage.py serve`, and on its `ssl:` endpoint.
     """
+    kind: str = request.param
+    is_secure = kind == "serve over TLS"
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == "serve over TLS":
+        if is_secure:
             patch.setenv("SSL_CERT_FILE", str(certificate / "certificate.pem"))
-            server = start_secure_server(project, certificate)
-        else:
-            server = start_server(project, request.param)
-        yield server
-        server.stop()
+        if kind not in shared_servers:
+            shared_servers[kind] = (
+                start_secure_server(project, certificate)
+                if is_secure
+                else start_server(project, kind)
+            )
+        yield shared_servers[kind]
 
 
 @pytest.fixture(scope="session")
@@ -123,4 +141,4 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 @pytest.fixture
 def no_joining(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hand publications on one by one: nothing waits for a millisecond."""
-    monkeypatch.setattr("realtime.held_topics.JOIN_SECONDS", 0.0)
+    monkeypatch.setattr("realtime.followers.JOIN_SECONDS", 0.0)

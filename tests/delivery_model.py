@@ -298,7 +298,7 @@ class Model:
             self.complain("an epoch was ended", self.history.renewed)
         if held._holders != len(clients):
             self.complain("holders are left over", held._holders, len(clients))
-        if held._outgoing or held._reader._pages or held._reader._wanted:
+        if held.followers._outgoing or held._reader._pages or held._reader._wanted:
             self.complain("publications or pages are left over")
         if any(getattr(follower, "has_ended", False) for follower in held.followers):
             self.complain("a follower that has ended is kept")

@@ -1,7 +1,5 @@
 """The project's settings with namespaces, processors and array sources that tests need."""
 
-import time
-
 import numpy as np
 from django.contrib.auth import get_user_model
 
@@ -83,13 +81,6 @@ def _process_bytes(data):
         return RESULTS[data.decode()]
     except (KeyError, UnicodeError):
         return bytearray(data[::-1])
-
-
-@array_source("slow")
-def make_slowly(shape, dtype):
-    """Zeros, after a second."""
-    time.sleep(1)
-    return np.zeros(shape, dtype)
 
 
 @array_source("refusing")

@@ -48,7 +48,7 @@ class Office:
         namespace = build_namespace(**options) if options else self.namespace
         held = await self.hub.hold(topic, namespace)
         listener = Listener()
-        held.followers[listener] = None
+        held.followers.add(listener)
         return listener
 
     async def append(self, topic: Topic = TOPIC) -> Accepted:

@@ -176,7 +176,7 @@ async def test_a_new_epoch_empties_the_view_and_what_waited_is_part_of_the_gap(
     await process.publish([1.0], [2.0])
     received, subscription = await subscribe(held, interval=60)
     await process.publish([3.0])  # waits for the interval
-    view = held.statistics
+    view = held.followers.statistics
     assert isinstance(view, StatisticsView)
     for follower in tuple(held.followers):
         follower.lose(epoch="another", next=1, reason="history_lost")
@@ -236,5 +236,5 @@ async def test_one_who_goes_away_while_the_view_is_filled_does_not_end_it_for_ot
     stage.history.gate.set()
     view = await asyncio.wait_for(other, 1)
     assert (view.state, read(view)["sum"]) == (State.LIVE, 3.0)
-    assert stage.held.statistics is view
+    assert stage.held.followers.statistics is view
     assert view in stage.held.followers

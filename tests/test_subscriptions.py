@@ -343,7 +343,7 @@ class TestDelivery:
         await stage.publish()
         await session.outbox.drained()
         assert session.offsets == [1]
-        assert stage.held.followers == {}
+        assert not stage.held.followers
         with pytest.raises(IllegalTransition):
             await subscription.follow()
 

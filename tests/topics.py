@@ -211,7 +211,7 @@ class Stage:
     async def listen(self) -> Listener:
         listener = Listener()
         await self.held.hold()
-        self.held.followers[listener] = None
+        self.held.followers.add(listener)
         return listener
 
     async def append(self, count: int = 1) -> Accepted:

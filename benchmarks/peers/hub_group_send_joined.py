@@ -5,8 +5,8 @@ for under load, so that hardly any meet. Here they are waited for long enough fo
 """
 
 from benchmarks.peers.hub_group_send import application
-from realtime import held_topics
+from realtime import followers
 
 __all__ = ["application"]
 
-held_topics.JOIN_SECONDS = 0.004
+followers.JOIN_SECONDS = 0.004
