@@ -23,6 +23,8 @@ from accounts.models import MAX_JTI_LENGTH, SignIn
 from realtime import Identity, errors
 
 MAX_TOKEN_BYTES = 8 * 1024
+# The end of the year 9999: later times have no date that could be told.
+MAX_EXPIRY = 253_402_300_799
 # Between the clocks of two instances: a token from the future by less than this is no forgery.
 CLOCK_SKEW_SECONDS = 5
 # Sign-ins in one query.
@@ -37,7 +39,7 @@ class Claims(msgspec.Struct, frozen=True):
     token_type: str
     jti: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_JTI_LENGTH)]
     iat: int
-    exp: int
+    exp: Annotated[int, msgspec.Meta(le=MAX_EXPIRY)]
     user_id: str
     sid: UUID
     ver: int

@@ -10,6 +10,7 @@ from realtime.conf import Format
 from realtime.consumers.uploads import UploadConsumer
 from realtime.core.entries import NPY
 from realtime.core.errors import (
+    ArrayTooBig,
     CodedError,
     InvalidArray,
     InvalidMessage,
@@ -49,6 +50,8 @@ class BinaryConsumer(UploadConsumer):
         source = find_source(request.source)
         try:
             size = measure_array(request.shape, request.dtype)
+        except ArrayTooBig as error:
+            raise MessageTooBig(error.detail) from error
         except InvalidArray as error:
             raise InvalidMessage(error.detail) from error
         if size > self.settings.max_request_bytes:

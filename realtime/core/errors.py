@@ -8,6 +8,7 @@ A coded error is what a client sees: over a WebSocket as an `error` message, ove
     │   ├── InvalidJSON (ValueError)
     │   ├── InvalidMessage (ValueError)
     │   ├── InvalidArray (ValueError)
+    │   │   └── ArrayTooBig
     │   ├── InvalidParameter (ValueError)
     │   ├── MessageTooBig (ValueError)
     │   ├── RateLimited
@@ -94,6 +95,10 @@ class InvalidArray(CodedError, ValueError):
     """The bytes are not one acceptable `.npy` file."""
 
     code = ErrorCode.INVALID_ARRAY
+
+
+class ArrayTooBig(InvalidArray):
+    """No machine has the memory for an array of this shape."""
 
 
 class InvalidParameter(CodedError, ValueError):

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from realtime.core.entries import Chunks, LongMessage
-from realtime.core.errors import InvalidArray
+from realtime.core.errors import ArrayTooBig, InvalidArray
 
 HEADER_LIMIT = 4096  # bytes of header text; numpy's own writer needs 118 for up to 4 dimensions
 MAX_DIMENSIONS = 8
@@ -175,7 +175,7 @@ def _check_shape(shape: Sequence[object], dtype: np.dtype[Any]) -> tuple[int, ..
         raise InvalidArray("each dimension has to be an integer from 0 up")
     # Zeros aside, as numpy reckons: it refuses (0, 2**62, 2**62) too.
     if math.prod(size for size in checked if size) * dtype.itemsize > _MAX_BYTES:
-        raise InvalidArray("an array of this shape is too big for any machine")
+        raise ArrayTooBig("an array of this shape is too big for any machine")
     return checked
 
 

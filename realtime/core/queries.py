@@ -49,7 +49,7 @@ def parse_integer(name: str, text: str, *, least: int = 0, most: int | None = No
         number = int(text)
         if least <= number and (most is None or number <= most):
             return number
-    bounds = f"{least} or more" if most is None else f"{least} to {most}"
+    bounds = f"{least} or more, of at most 15 digits" if most is None else f"{least} to {most}"
     raise InvalidParameter(f"{name}: a whole number, {bounds}")
 
 

@@ -14,6 +14,10 @@ from realtime.core.windows import MAX_SAMPLES
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
+# The end of the year 9999. What lies beyond is no time in seconds: mostly it is in milliseconds,
+# and as the newest timestamp it would leave nothing else in any window of time.
+MAX_TIMESTAMP = 253_402_300_799
+
 
 class _One(msgspec.Struct, forbid_unknown_fields=True):
     value: float | None
@@ -87,6 +91,8 @@ def _check(
     times = np.full(size, now) if timestamps is None else np.array(timestamps, np.float64)
     if np.isinf(array).any() or not np.isfinite(times).all():
         raise InvalidMessage("values and timestamps are finite numbers")
+    if timestamps is not None and times.max() > MAX_TIMESTAMP:
+        raise InvalidMessage("timestamps are in seconds since 1970, not milliseconds")
     return array, times
 
 

@@ -143,7 +143,7 @@ class RedisHistory(History):
         except (RedisError, OSError, TimeoutError) as error:
             if isinstance(error, ReadOnlyError):
                 await self._client.connection_pool.disconnect(inuse_connections=False)
-            raise _unavailable(error) from error
+            raise Unavailable("the history does not answer now; try again in a moment") from error
 
     def _build_append(self, batch: Batch) -> list[Any]:
         topic, namespace = batch.topic, batch.namespace

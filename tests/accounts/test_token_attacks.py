@@ -172,6 +172,7 @@ ATTACKS: dict[str, Forge] = {
     "not yet valid": changed(nbf=FUTURE),
     "from the future": changed(iat=FUTURE),
     "an expiry that is no number": changed(exp="tomorrow"),
+    "an expiry that has no date": changed(exp=253_402_300_800),
     "no kid, and the other key": lambda _, claims: sign(claims, PREVIOUS, "ES256", kid=None),
     "an unknown kid": lambda _, claims: sign(claims, kid="another"),
     "a kid that is a path": with_kid("../../../../../../dev/null"),

@@ -69,6 +69,8 @@ def test_json_becomes_values_and_timestamps(data, values, timestamps):
         ({"values": [1], "timestamps": [None]}, "$.timestamps[0]"),
         ({"values": [1], "timestamps": [float("inf")]}, "finite"),
         ({"values": [-float("inf")]}, "finite"),
+        ({"value": 1, "timestamp": 1_790_000_000_000}, "not milliseconds"),
+        ({"values": [1, 2], "timestamps": [0, 1e300]}, "not milliseconds"),
     ],
 )
 def test_other_json_is_refused_and_the_error_says_what_is_wrong(data, text):
