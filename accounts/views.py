@@ -19,6 +19,7 @@ from accounts.authentication import bad_tokens_as_401
 from accounts.bearer import CHALLENGE
 from accounts.metrics import Where, count_refusal
 from accounts.models import User
+from accounts.schema import GOOD_TOKEN, TOKEN_REFUSALS, TOO_OTHER, TokenPairSerializer
 from accounts.serializers import RefreshSerializer, SignInSerializer, VerifySerializer
 from accounts.throttles import (
     CallThrottle,
@@ -31,6 +32,7 @@ from accounts.tokens import issue_tokens, revoke_refresh_token, rotate_refresh_t
 from accounts.turns import password_turn
 from accounts.validation import validate_access_token
 from realtime import errors
+from realtime.openapi import operation
 
 
 class TokenView(APIView):
@@ -65,8 +67,19 @@ class PasswordView(TokenView):
 class ObtainView(PasswordView):
     """POST `username`, `password` → `access`, `refresh`."""
 
+    @operation(
+        "obtain_tokens",
+        tag="Tokens",
+        request=SignInSerializer,
+        answers={200: TokenPairSerializer},
+        refusals=[*TOKEN_REFUSALS, errors.ErrorCode.AUTHENTICATION_REQUIRED],
+        more_refusals=TOO_OTHER,
+    )
     def post(self, request: Request) -> Response:
-        """Sign in."""
+        """Sign in.
+
+        Answers an access token, and a refresh token that gets the next one.
+        """
         user = authenticate_user(request, **self.read_body())
         return Response(asdict(issue_tokens(user)))
 
@@ -78,8 +91,19 @@ class RefreshView(TokenView):
 
     where = "refresh"
 
+    @operation(
+        "refresh_tokens",
+        tag="Tokens",
+        request=RefreshSerializer,
+        answers={200: TokenPairSerializer},
+        refusals=[*TOKEN_REFUSALS, errors.ErrorCode.INVALID_TOKEN],
+        more_refusals=TOO_OTHER,
+    )
     def post(self, request: Request) -> Response:
-        """Rotate."""
+        """Get the next tokens.
+
+        The refresh token that is given is spent. Used again, it ends its sign-in.
+        """
         with bad_tokens_as_401(self.where):
             return Response(asdict(rotate_refresh_token(self.read_body()["refresh"])))
 
@@ -89,8 +113,19 @@ class VerifyView(TokenView):
 
     serializer_class = VerifySerializer
 
+    @operation(
+        "verify_token",
+        tag="Tokens",
+        request=VerifySerializer,
+        answers={200: GOOD_TOKEN},
+        refusals=[*TOKEN_REFUSALS, errors.ErrorCode.INVALID_TOKEN],
+        more_refusals=TOO_OTHER,
+    )
     def post(self, request: Request) -> Response:
-        """Verify."""
+        """Verify an access token.
+
+        Answers whether the server would take it.
+        """
         with bad_tokens_as_401(self.where):
             validate_access_token(self.read_body()["token"])
         return Response({})
@@ -99,8 +134,19 @@ class VerifyView(TokenView):
 class RevokeView(TokenView):
     """POST `refresh` → 204: its sign-in, with all its tokens and live sessions, is over."""
 
+    @operation(
+        "revoke_tokens",
+        tag="Tokens",
+        request=RefreshSerializer,
+        answers={204: "Signed out."},
+        refusals=[*TOKEN_REFUSALS, errors.ErrorCode.INVALID_TOKEN],
+        more_refusals=TOO_OTHER,
+    )
     def post(self, request: Request) -> Response:
-        """Sign out."""
+        """Sign out.
+
+        The sign-in of this refresh token, with all its tokens and live sessions, is over.
+        """
         with bad_tokens_as_401(self.where):
             revoke_refresh_token(self.read_body()["refresh"])
         return Response(status=status.HTTP_204_NO_CONTENT)

@@ -93,6 +93,8 @@ INSTALLED_APPS = [
     "corsheaders",
     "csp",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "axes",
     "channels",
     "accounts",
@@ -248,9 +250,32 @@ REST_FRAMEWORK = {
         "sign_in_failure": env.str("SIGN_IN_FAILURE_RATE", "10/min"),
         "token": env.str("TOKEN_RATE", "60/min"),
     },
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "realtime.api.errors.handle_exception",
     # REMOTE_ADDR is the client's address already, and X-Forwarded-For is not believed again.
     "NUM_PROXIES": 0,
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Real-time server",
+    "DESCRIPTION": "Publish, read the past and the figures of topics, see and end live sessions. "
+    "What goes over WebSocket has a document of its own.",
+    "VERSION": "1.0.0",
+    "OAS_VERSION": "3.1.1",
+    "TAGS": [
+        {"name": "Tokens", "description": "Sign in, stay signed in, sign out."},
+        {
+            "name": "Topics",
+            "description": "Publish, and read. Policies of namespaces decide who may.",
+        },
+        {"name": "Sessions", "description": "Who is connected, for staff."},
+        {"name": "Documents", "description": "What this API is."},
+    ],
+    "POSTPROCESSING_HOOKS": ["realtime.openapi.complete_document"],
+    # All of the page comes from this server; its validator would send the document elsewhere.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "tryItOutEnabled": True, "validatorUrl": None},
 }
 
 # Web security
@@ -261,6 +286,7 @@ CORS_ALLOWED_ORIGIN_REGEXES = [
     for origin in ALLOWED_ORIGINS
     if "*" in origin
 ]
+CORS_EXPOSE_HEADERS = ["Retry-After"]
 CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {

@@ -6,6 +6,8 @@ from django.urls import include, path
 from django.utils.functional import lazy
 from django.views.generic import RedirectView
 
+from realtime.api.schema import DocsView, SchemaView
+
 admin.site.site_header = admin.site.site_title = "Real-time server"
 admin.site.index_title = "Administration"
 
@@ -18,6 +20,8 @@ handler500 = "realtime.api.errors.answer_server_error"
 urlpatterns = [
     path("favicon.ico", favicon),
     path("admin/", admin.site.urls),
+    path("api/schema/", SchemaView.as_view(), name="schema"),
+    path("api/docs/", DocsView.as_view(), name="docs"),
     path("api/", include("accounts.urls")),
     path("api/browser/", include("accounts.browser.urls")),
     path("", include("realtime.urls")),

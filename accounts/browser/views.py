@@ -30,6 +30,8 @@ class BrowserView(TokenView):
     browser, and so no forgery.
     """
 
+    schema = None  # it is no part of the API: for this server's own pages alone
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse a foreign page before anything else is looked at."""
         origin = request.headers.get("Origin")

@@ -1,13 +1,23 @@
 """Who is on a topic, over REST."""
 
+import msgspec
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from realtime.api.access import open_for_reading, read_slice, wait_for
-from realtime.core.messages import format_time
+from realtime.api.parameters import READING, SLICE, TOPIC
+from realtime.core.messages import PresentSession, format_time
+from realtime.openapi import operation
 from realtime.runtime import find_runtime
+
+
+class PresencePage(msgspec.Struct):
+    """Subscribed sessions, the oldest first; `count` is the number of all."""
+
+    count: int
+    results: list[PresentSession]
 
 
 class PresenceView(APIView):
@@ -15,22 +25,26 @@ class PresenceView(APIView):
 
     permission_classes = (AllowAny,)  # the namespace's policy decides
 
+    @operation(
+        "list_presence",
+        tag="Topics",
+        parameters=[TOPIC, *SLICE],
+        answers={200: PresencePage},
+        refusals=READING,
+    )
     def get(self, request: Request, topic: str) -> Response:
-        """The sessions, on all instances."""
+        """Who is on a topic.
+
+        The sessions that are subscribed to it, on all instances.
+        """
         parsed, _ = open_for_reading(request, topic)
         part = read_slice(request)
         runtime = find_runtime()
         members = wait_for(runtime, runtime.read_members(parsed))
-        return Response(
-            {
-                "count": len(members),
-                "results": [
-                    {
-                        "session": member.session,
-                        "user": member.user,
-                        "since": format_time(member.since / 1e6),
-                    }
-                    for member in members[part.offset : part.end]
-                ],
-            }
-        )
+        results = [
+            PresentSession(
+                session=member.session, user=member.user, since=format_time(member.since / 1e6)
+            )
+            for member in members[part.offset : part.end]
+        ]
+        return Response(msgspec.to_builtins(PresencePage(len(members), results)))

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 from django.http import HttpResponse
+from drf_spectacular.utils import OpenApiRequest
 from rest_framework import status
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -18,14 +19,24 @@ from realtime.api.access import (
     read_parameters,
     wait_for,
 )
+from realtime.api.parameters import (
+    AFTER,
+    EPOCH,
+    LIMIT,
+    PUBLICATION_EXAMPLES,
+    PUBLISHING,
+    READING,
+    TOPIC,
+)
 from realtime.api.parsers import BytesParser, StrictJSONParser
 from realtime.conf import Kind
 from realtime.core.entries import NPY, OCTET_STREAM
-from realtime.core.errors import InvalidMessage, NotSupported, PermissionDenied
+from realtime.core.errors import ErrorCode, InvalidMessage, NotSupported, PermissionDenied
 from realtime.core.messages import PublicationId, convert
 from realtime.core.queries import parse_epoch, parse_integer
 from realtime.core.topics import Topic
-from realtime.excerpts import read_excerpt
+from realtime.excerpts import Excerpt, read_excerpt
+from realtime.openapi import BINARY, operation
 from realtime.publishing import publish_for_receipt
 from realtime.runtime import find_runtime
 
@@ -33,10 +44,18 @@ NPY_TYPE = "application/x-npy"
 
 
 class JSONPublication(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a JSON request."""
+    """What is published as JSON; the same `id` again, within five minutes, publishes nothing."""
 
     data: Any
     id: PublicationId | None = None
+
+
+class Receipt(msgspec.Struct):
+    """Where the publication stands; null on a topic without history."""
+
+    offset: int | None
+    epoch: str | None
+    duplicate: bool
 
 
 class PublicationsView(APIView):
@@ -45,8 +64,18 @@ class PublicationsView(APIView):
     parser_classes = (StrictJSONParser, BytesParser)
     permission_classes = (AllowAny,)  # the namespace's policy decides
 
+    @operation(
+        "read_history",
+        tag="Topics",
+        parameters=[TOPIC, AFTER, EPOCH, LIMIT],
+        answers={200: Excerpt},
+        refusals=[*READING, ErrorCode.NOT_SUPPORTED],
+    )
     def get(self, request: Request, topic: str) -> HttpResponse:
-        """The history after an offset, ascending, as in the `history` message."""
+        """The history of a topic after an offset, ascending.
+
+        An answer is cut at 1 MiB: there is more while its last offset is below `top`.
+        """
         parsed, namespace = open_for_reading(request, topic)
         query = read_parameters(request, {"after", "epoch", "limit"})
         runtime = find_runtime()
@@ -64,8 +93,27 @@ class PublicationsView(APIView):
         # Data that is JSON already goes out as it is, which a renderer cannot do.
         return HttpResponse(msgspec.json.encode(excerpt), content_type="application/json")
 
+    @operation(
+        "publish",
+        tag="Topics",
+        parameters=[TOPIC],
+        request={
+            StrictJSONParser.media_type: OpenApiRequest(
+                JSONPublication, examples=PUBLICATION_EXAMPLES
+            ),
+            NPY_TYPE: BINARY,
+            OCTET_STREAM: BINARY,
+        },
+        answers={201: Receipt},
+        refusals=PUBLISHING,
+    )
     def post(self, request: Request, topic: str) -> Response:
-        """Publish: 201 with the publication's position."""
+        """Publish to a topic.
+
+        A broadcast topic takes JSON; a stats topic samples, as JSON or as a one-dimensional
+        array; a binary topic an array (`application/x-npy`) or, where its namespace has the
+        format `any`, a body of any media type. `id` makes it safe to repeat, and needs a user.
+        """
         parsed, namespace = open_for_publishing(request, topic)
         user = find_user(request)
         media_type = _find_media_type(request)
@@ -89,14 +137,12 @@ class PublicationsView(APIView):
     def _publish(self, topic: Topic, data: Any, **options: Any) -> Response:
         receipt = publish_for_receipt(str(topic), data, **options)
         position = receipt.position
-        return Response(
-            {
-                "offset": position.offset if position else None,
-                "epoch": position.epoch if position else None,
-                "duplicate": receipt.duplicate,
-            },
-            status=status.HTTP_201_CREATED,
+        answer = Receipt(
+            offset=position.offset if position else None,
+            epoch=position.epoch if position else None,
+            duplicate=receipt.duplicate,
         )
+        return Response(msgspec.to_builtins(answer), status=status.HTTP_201_CREATED)
 
 
 def _find_media_type(request: Request) -> str:

@@ -1,8 +1,8 @@
 """Live sessions over REST: who is connected, for the staff, and a way to end one."""
 
 import uuid
-from typing import Any
 
+import msgspec
 from rest_framework import status
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -16,12 +16,14 @@ from realtime.api.access import (
     require,
     write_sessions,
 )
+from realtime.api.parameters import LISTING, RIGHTS, SESSION, SESSION_FILTERS, SLICE, STAFF
 from realtime.conf import Policy
 from realtime.control import disconnect
-from realtime.core.errors import NotFound
+from realtime.core.errors import ErrorCode, NotFound
 from realtime.core.messages import format_time
 from realtime.core.queries import parse_integer
 from realtime.models import Session
+from realtime.openapi import operation
 from realtime.runtime import find_runtime
 
 # Parameters, and what they are compared with.
@@ -33,13 +35,50 @@ FILTERS = {
 }
 
 
+class LiveSession(msgspec.Struct):
+    """A session and its counts, which are some seconds old."""
+
+    id: str
+    user: str | None
+    topic: str
+    address: str | None
+    user_agent: str
+    instance: str | None
+    connected_at: str
+    messages_in: int
+    messages_out: int
+    bytes_in: int
+    bytes_out: int
+    errors: int
+    skipped: int
+    waiting_bytes: int
+
+
+class SessionPage(msgspec.Struct):
+    """Live sessions, the newest first; `count` is the number of all."""
+
+    count: int
+    results: list[LiveSession]
+
+
 class SessionsView(APIView):
     """`GET ?user=&topic=&instance=&address=&limit=&offset=`: the newest first."""
 
     permission_classes = (AllowAny,)  # `require()` answers in the words of the protocol
 
+    @operation(
+        "list_sessions",
+        tag="Sessions",
+        parameters=[*SESSION_FILTERS, *SLICE],
+        answers={200: SessionPage},
+        refusals=LISTING,
+        auth=STAFF,
+    )
     def get(self, request: Request) -> Response:
-        """Live sessions of all instances. Their counts are some seconds old."""
+        """Live sessions of all instances. For staff.
+
+        Their counts are some seconds old.
+        """
         require(Policy.STAFF, request, "only staff may list sessions")
         query = read_parameters(request, {*FILTERS, "limit", "offset"})
         part = Slice(read_limit(query), parse_integer("offset", query.get("offset", "0")))
@@ -48,12 +87,8 @@ class SessionsView(APIView):
             **{field: query[name] for name, field in FILTERS.items() if name in query}
         )
         rows = sessions.select_related("user").order_by("-connected_at", "-pk")
-        return Response(
-            {
-                "count": sessions.count(),
-                "results": [_describe(row) for row in rows[part.offset : part.end]],
-            }
-        )
+        results = [_describe(row) for row in rows[part.offset : part.end]]
+        return Response(msgspec.to_builtins(SessionPage(sessions.count(), results)))
 
 
 class SessionView(APIView):
@@ -61,8 +96,19 @@ class SessionView(APIView):
 
     permission_classes = (AllowAny,)
 
+    @operation(
+        "disconnect_session",
+        tag="Sessions",
+        parameters=[SESSION],
+        answers={204: "The word is out."},
+        refusals=[*RIGHTS, ErrorCode.NOT_FOUND],
+        auth=STAFF,
+    )
     def delete(self, request: Request, id: str) -> Response:
-        """204 when the word is out; the client may come back."""
+        """End a session, on whatever instance it is. For staff.
+
+        It closes with 4002: the client may come back.
+        """
         require(Policy.STAFF, request, "only staff may disconnect sessions")
         try:
             key = uuid.UUID(id)
@@ -76,20 +122,20 @@ class SessionView(APIView):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-def _describe(row: Session) -> dict[str, Any]:
-    return {
-        "id": str(row.pk),
-        "user": row.user.get_username() if row.user else None,
-        "topic": row.topic,
-        "address": row.address,
-        "user_agent": row.user_agent,
-        "instance": row.instance_id,
-        "connected_at": format_time(row.connected_at.timestamp()),
-        "messages_in": row.messages_in,
-        "messages_out": row.messages_out,
-        "bytes_in": row.bytes_in,
-        "bytes_out": row.bytes_out,
-        "errors": row.errors,
-        "skipped": row.skipped,
-        "waiting_bytes": row.waiting_bytes,
-    }
+def _describe(row: Session) -> LiveSession:
+    return LiveSession(
+        id=str(row.pk),
+        user=row.user.get_username() if row.user else None,
+        topic=row.topic,
+        address=row.address,
+        user_agent=row.user_agent,
+        instance=row.instance_id,
+        connected_at=format_time(row.connected_at.timestamp()),
+        messages_in=row.messages_in,
+        messages_out=row.messages_out,
+        bytes_in=row.bytes_in,
+        bytes_out=row.bytes_out,
+        errors=row.errors,
+        skipped=row.skipped,
+        waiting_bytes=row.waiting_bytes,
+    )

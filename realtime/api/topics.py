@@ -1,5 +1,6 @@
 """Which topics are in use, for the staff."""
 
+import msgspec
 from django.db.models import Count
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -7,8 +8,24 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from realtime.api.access import read_slice, require, write_sessions
+from realtime.api.parameters import LISTING, SLICE, STAFF
 from realtime.conf import Policy
 from realtime.models import Session
+from realtime.openapi import operation
+
+
+class ActiveTopic(msgspec.Struct):
+    """A topic, and how many sessions it has."""
+
+    topic: str
+    sessions: int
+
+
+class TopicPage(msgspec.Struct):
+    """Topics by name; `count` is the number of all."""
+
+    count: int
+    results: list[ActiveTopic]
 
 
 class TopicsView(APIView):
@@ -16,8 +33,19 @@ class TopicsView(APIView):
 
     permission_classes = (AllowAny,)  # `require()` answers in the words of the protocol
 
+    @operation(
+        "list_topics",
+        tag="Topics",
+        parameters=SLICE,
+        answers={200: TopicPage},
+        refusals=LISTING,
+        auth=STAFF,
+    )
     def get(self, request: Request) -> Response:
-        """The topics, each with how many sessions it has."""
+        """Topics in use. For staff.
+
+        Each has how many sessions it has on all instances; those without any are left out.
+        """
         require(Policy.STAFF, request, "only staff may list topics")
         part = read_slice(request)
         write_sessions()
@@ -28,5 +56,5 @@ class TopicsView(APIView):
             .annotate(sessions=Count("pk"))
             .order_by("topic")
         )
-        results = list(topics[part.offset : part.end])
-        return Response({"count": topics.count(), "results": results})
+        results = [ActiveTopic(**row) for row in topics[part.offset : part.end]]
+        return Response(msgspec.to_builtins(TopicPage(topics.count(), results)))

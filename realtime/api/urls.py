@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from realtime.api.asyncapi.views import show_document, show_page
 from realtime.api.presence import PresenceView
 from realtime.api.publications import PublicationsView
 from realtime.api.sessions import SessionsView, SessionView
@@ -10,6 +11,8 @@ from realtime.api.topics import TopicsView
 
 app_name = "realtime"
 urlpatterns = [
+    path("asyncapi.json", show_document, name="asyncapi-document"),
+    path("asyncapi/", show_page, name="asyncapi"),
     path("sessions/", SessionsView.as_view(), name="sessions"),
     path("sessions/<str:id>/", SessionView.as_view(), name="session"),
     path("topics/", TopicsView.as_view(), name="topics"),
