@@ -4,8 +4,9 @@ The socket is accepted first and closed then, so that a browser can read the clo
 """
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
+from realtime.conf import Settings
 from realtime.core import strict_json
 from realtime.core.close_codes import CloseCode
 from realtime.core.errors import (
@@ -21,10 +22,8 @@ from realtime.core.errors import (
 from realtime.core.identity import Identity
 from realtime.core.messages import Authenticate, parse_message
 from realtime.core.queries import read_query
-from realtime.sessions import pick_retry_after
-
-if TYPE_CHECKING:
-    from realtime.consumers.base import SessionConsumer
+from realtime.runtime import Runtime
+from realtime.sessions import Session, pick_retry_after
 
 MAX_CREDENTIAL_BYTES = 8 * 1024
 
@@ -41,7 +40,42 @@ class Refusal(Exception):
         self.reason = reason
 
 
-async def shake_hands(consumer: "SessionConsumer") -> None:
+class Entrant(Protocol):
+    """What the steps ask of the connection that wants to become a session."""
+
+    scope: Any
+    runtime: Runtime
+    session: Session
+    settings: Settings
+    waits_for_credential: bool
+
+    def check_path(self) -> None:
+        """Raises UnknownTopic."""
+
+    def check_parameters(self, query: dict[str, str]) -> None:
+        """Raises InvalidParameter."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has to sign in."""
+
+    async def next_event(self) -> dict[str, Any]:
+        """The next message; raises Disconnected."""
+
+    async def authenticate(self, token: str) -> Identity:
+        """Raises InvalidToken or Unavailable."""
+
+    def set_identity(self, identity: Identity) -> None:
+        """This is who it is."""
+
+    async def count_connection(self) -> str | None:
+        """The limit that it is over."""
+
+    async def is_admitted(self) -> bool:
+        """Whether the user may be here; raises Unavailable."""
+
+
+async def shake_hands(consumer: Entrant) -> None:
     """Check everything, sign in; raises Refusal, or Disconnected where the peer goes away."""
     if consumer.runtime.is_draining:
         raise Refusal(CloseCode.SERVICE_RESTART, reason=pick_retry_after())
@@ -61,7 +95,7 @@ async def shake_hands(consumer: "SessionConsumer") -> None:
     consumer.runtime.rechecks.check_new(consumer.session)
 
 
-def _check_request(consumer: "SessionConsumer") -> None:
+def _check_request(consumer: Entrant) -> None:
     try:
         consumer.check_path()
         consumer.check_parameters(read_query(consumer.scope.get("query_string", b"")))
@@ -73,7 +107,7 @@ def _check_request(consumer: "SessionConsumer") -> None:
         raise Refusal(CloseCode.BAD_REQUEST, error=error, reason="invalid parameter") from error
 
 
-async def _find_identity(consumer: "SessionConsumer") -> Identity | None:
+async def _find_identity(consumer: Entrant) -> Identity | None:
     refused: CodedError | None = consumer.scope.get("auth_error")
     if refused is not None:
         raise _refuse_token(refused) from refused
@@ -90,7 +124,7 @@ async def _find_identity(consumer: "SessionConsumer") -> Identity | None:
         raise _refuse_token(error) from error
 
 
-async def _check_rights(consumer: "SessionConsumer") -> None:
+async def _check_rights(consumer: Entrant) -> None:
     try:
         is_admitted = await consumer.is_admitted()
     except Unavailable as error:
@@ -99,13 +133,13 @@ async def _check_rights(consumer: "SessionConsumer") -> None:
         raise Refusal(CloseCode.PERMISSION_DENIED, reason="permission denied")
 
 
-async def _count_connection(consumer: "SessionConsumer") -> None:
+async def _count_connection(consumer: Entrant) -> None:
     exceeded = await consumer.count_connection()
     if exceeded is not None:
         raise Refusal(CloseCode.CONNECTION_LIMIT, reason=exceeded)
 
 
-async def _read_credential(consumer: "SessionConsumer") -> str:
+async def _read_credential(consumer: Entrant) -> str:
     seconds = consumer.settings.authentication_timeout
     try:
         async with asyncio.timeout(seconds):
