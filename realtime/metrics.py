@@ -23,6 +23,11 @@ SESSIONS = Gauge(
     ["namespace"],
     multiprocess_mode="livesum",
 )
+LOOP_DELAY = Gauge(
+    "realtime_loop_delay_seconds",
+    "How late the event loop was at worst between the last two renewals of the lease",
+    multiprocess_mode="livemax",
+)
 SESSIONS_ENDED = Counter(
     "realtime_sessions_ended", "Sessions that ended, by close code", ["namespace", "code"]
 )

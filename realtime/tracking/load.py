@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from realtime.metrics import LOOP_DELAY
 from realtime.sessions import Sessions
 
 # The loop is looked at this often, in seconds.
@@ -44,7 +45,7 @@ class LoadMeter:
             self._delay = max(self._delay, loop.time() - due)
 
     def measure(self) -> Load:
-        """The load since the last call, or since the start."""
+        """The load since the last call, or since the start; `/metrics` shows the delay too."""
         before, now = self._last, self._read()
         self._last = now
         seconds = max(now[0] - before[0], 1e-3)
@@ -52,6 +53,7 @@ class LoadMeter:
             max(end - start, 0) / seconds for start, end in zip(before[1:], now[1:], strict=True)
         )
         delay, self._delay = self._delay, 0.0
+        LOOP_DELAY.set(delay)
         return Load(
             session_count=len(self._sessions),
             cpu=round(cpu, 4),

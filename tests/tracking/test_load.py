@@ -3,6 +3,9 @@
 import asyncio
 import time
 
+import pytest
+from prometheus_client import REGISTRY
+
 from realtime.sessions import Sessions
 from realtime.tracking.load import LoadMeter
 from tests.sessions import StubSession
@@ -37,7 +40,11 @@ async def test_a_loop_that_stands_still_shows() -> None:
     await asyncio.sleep(0)
     time.sleep(0.5)
     await asyncio.sleep(0.01)
-    assert 0.1 < meter.measure().loop_delay < 60  # seconds, however busy the machine
+    delay = meter.measure().loop_delay
+    assert 0.1 < delay < 60  # seconds, however busy the machine
+    assert REGISTRY.get_sample_value("realtime_loop_delay_seconds") == pytest.approx(
+        delay, abs=1e-4
+    )
     assert meter.measure().loop_delay == 0
     watch.cancel()
     await asyncio.gather(watch, return_exceptions=True)
