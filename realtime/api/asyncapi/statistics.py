@@ -4,6 +4,7 @@ from typing import Any
 
 from realtime.api.asyncapi.descriptions import OFFSET, SERVER_TIME, SKIPPED, TOPIC, TYPE
 from realtime.api.asyncapi.examples import TIME
+from realtime.core.samples import MAX_TIMESTAMP
 from realtime.core.windows import FIELDS, MAX_SAMPLES, SampleRing, parse_window
 
 _MEANINGS = {
@@ -24,7 +25,11 @@ _MEANINGS = {
     "nan_count": "How many values in the window are missing.",
 }
 _COUNTS = {"count", "nan_count"}
-_TIMESTAMP = {"type": "number", "description": "Seconds since 1970, UTC."}
+_TIMESTAMP = {
+    "type": "number",
+    "maximum": MAX_TIMESTAMP,
+    "description": "Seconds since 1970, UTC.",
+}
 _VALUE = {"type": ["number", "null"], "description": "A finite number, or null for a missing one."}
 
 STATISTICS_EXAMPLES = {
