@@ -140,7 +140,7 @@ async def test_a_locked_database_ends_no_session_and_the_list_is_true_soon_after
                 await asyncio.sleep(0.2)
         unlocked = time.monotonic()
         while not is_true(await list_live(fleet.servers[0], topic, staff), kept, passing):
-            assert time.monotonic() - unlocked < 60
+            assert time.monotonic() - unlocked < 20
             await asyncio.sleep(0.2)
         true_after = time.monotonic() - unlocked
         rows = await wait_for_counts(database, topic, passing)
