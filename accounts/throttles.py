@@ -1,6 +1,7 @@
 """How often an address may call the token endpoints, and how often it may fail to sign in."""
 
 import time
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from rest_framework.exceptions import Throttled
@@ -38,7 +39,7 @@ def find_count(request: Request, scope: str) -> tuple[str, Rate]:
     return f"throttle:{scope}:{find_address(request)}", rate
 
 
-class TokenThrottle(BaseThrottle):
+class TokenThrottle(ABC, BaseThrottle):
     """Refusals are counted, and say how long to wait. `view.where` is what they are counted as."""
 
     reason: Reason = "rate_limited"
@@ -58,9 +59,9 @@ class TokenThrottle(BaseThrottle):
         """For `Retry-After`, in seconds."""
         return self.seconds_left
 
+    @abstractmethod
     def find_wait(self, request: Request, view: APIView) -> float | None:
         """How long to wait, in seconds; None where the call may be made."""
-        raise NotImplementedError
 
 
 class CallThrottle(TokenThrottle):

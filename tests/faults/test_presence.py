@@ -239,7 +239,7 @@ async def test_what_happens_while_redis_is_away_is_known_when_it_is_back(
             living |= coming
             await first.watch(living, seconds=1)
             pair.redis.start()  # it has forgotten everything
-            seconds = await second.wait_present(living)
+            seconds = await second.wait_present(living, within=15)
             asked = await first.watch(living, seconds=LEASE_SECONDS)
             await wait_stored(pair.redis, name, len(living))
             await second.wait_told("leave", leaving)

@@ -166,7 +166,7 @@ def test_others_are_served_while_one_floods(engine: Server) -> None:
     finally:
         stop.set()
         thread.join()
-    assert statistics.median(times) < 0.5
+    assert statistics.quantiles(times, n=100)[97] < 0.5  # two in a hundred may wait for the machine
 
 
 def test_an_echo_that_is_not_read_is_not_read_from(engine: Server) -> None:
@@ -225,7 +225,9 @@ def test_a_subscriber_that_stops_reading_is_closed_and_recovers(engine: Server) 
             # It reads again at once: five seconds later it would be cut.
             if reading is None and len(re.findall(too_slow, engine.read_log())) == 10:
                 reading = pool.submit(read_offsets, stuck[0])
-        assert statistics.median(times) < 0.5
+        assert (
+            statistics.quantiles(times, n=100)[97] < 0.5
+        )  # two in a hundred may wait for the machine
         # What the history keeps is here too: 6 MB.
         assert measure_memory(engine) - before < 30
 
