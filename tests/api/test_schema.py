@@ -27,7 +27,7 @@ from tests.servers import Project, Server, start_server
 PASSWORD = "correct horse battery staple"
 MAKE_USER = (
     "from django.contrib.auth import get_user_model;"
-    f"get_user_model().objects.create_superuser('stella', password='{PASSWORD}')"
+    f"get_user_model().objects.create_superuser('rosa', password='{PASSWORD}')"
 )
 NPY = "application/x-npy"
 METHODS = {"get", "post", "delete"}
@@ -177,11 +177,11 @@ def test_every_operation_is_described_and_says_who_may_call(document: dict[str, 
             assert operation["security"] == [bearer], (method, path)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tokens(project: Project, token: str) -> dict[str, str]:
-    """Of a user, and of one who may do everything."""
+    """Of a user, and of one who may do everything and is of this file alone."""
     project.manage("shell", "--verbosity", "0", "--command", MAKE_USER)
-    return {"anna": token, "stella": project.issue_token("stella")}
+    return {"anna": token, "rosa": project.issue_token("rosa")}
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ async def test_answers_are_what_it_says(server: Server, caller: Caller, token: s
 
 
 def call_tokens(caller: Caller) -> None:
-    credentials = {"username": "stella", "password": PASSWORD}
+    credentials = {"username": "rosa", "password": PASSWORD}
     pair = caller("obtain_tokens", 200, json=credentials)
     wrong = {**credentials, "password": "x"}
     caller("obtain_tokens", 401, "authentication_required", json=wrong)
@@ -298,33 +298,31 @@ def call_lists(caller: Caller, topic: str, session: str) -> None:
     body = caller("list_presence", 200, by="anna", path={"topic": topic}, params=page)
     assert [row["session"] for row in body["results"]] == [session]
     deadline = time.monotonic() + 30
-    while not (
-        rows := caller("list_sessions", 200, by="stella", params={"topic": topic})["results"]
-    ):
+    while not (rows := caller("list_sessions", 200, by="rosa", params={"topic": topic})["results"]):
         assert time.monotonic() < deadline  # rows are written in batches
         time.sleep(0.05)
-    body = caller("list_topics", 200, by="stella", params={"limit": "1000", "offset": "0"})
+    body = caller("list_topics", 200, by="rosa", params={"limit": "1000", "offset": "0"})
     assert {"topic": topic, "sessions": 1} in body["results"]
     row = rows[0]
     query = {key: row[key] for key in ("user", "topic", "instance", "address")}
-    assert caller("list_sessions", 200, by="stella", params={**query, **page})["count"] == 1
-    caller("disconnect_session", 204, by="stella", path={"id": session})
+    assert caller("list_sessions", 200, by="rosa", params={**query, **page})["count"] == 1
+    caller("disconnect_session", 204, by="rosa", path={"id": session})
     for id in ("list_topics", "list_sessions"):
-        caller(id, 400, "invalid_parameter", by="stella", params={"limit": "0"})
-        caller(id, 400, "token_in_query", by="stella", params={"jwt": "x"})
+        caller(id, 400, "invalid_parameter", by="rosa", params={"limit": "0"})
+        caller(id, 400, "token_in_query", by="rosa", params={"jwt": "x"})
         caller(id, 401, "authentication_required")
         caller(id, 401, "invalid_token", by="x.y.z")
         caller(id, 403, "permission_denied", by="anna")
-        caller(id, 406, "not_supported", by="stella", headers={"Accept": "image/png"})
+        caller(id, 406, "not_supported", by="rosa", headers={"Accept": "image/png"})
 
 
 def call_disconnect(caller: Caller) -> None:
     path = {"id": str(uuid.uuid4())}
     caller("disconnect_session", 401, "authentication_required", path=path)
     caller("disconnect_session", 403, "permission_denied", by="anna", path=path)
-    caller("disconnect_session", 404, "not_found", by="stella", path=path)
+    caller("disconnect_session", 404, "not_found", by="rosa", path=path)
     accept = {"Accept": "image/png"}
-    caller("disconnect_session", 406, "not_supported", by="stella", path=path, headers=accept)
+    caller("disconnect_session", 406, "not_supported", by="rosa", path=path, headers=accept)
 
 
 ON_A_TOPIC = ("publish", "read_history", "read_statistics", "list_presence")
