@@ -6,6 +6,7 @@ from collections.abc import Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from django.db.models import QuerySet
 from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 
@@ -34,6 +35,20 @@ class Slice:
     def end(self) -> int:
         """The index after the last one."""
         return self.offset + self.limit
+
+    def read(self, rows: QuerySet[Any, T]) -> tuple[list[T], int]:
+        """The rows asked for, and the number of all.
+
+        They come from two queries, and rows may come and go between the two: a page that is not
+        full says itself how many there are, and another is never contradicted.
+        """
+        found = list(rows[self.offset : self.end])
+        seen = self.offset + len(found)
+        if len(found) == self.limit:
+            return found, max(seen, rows.count())
+        if found or not self.offset:
+            return found, seen
+        return found, min(seen, rows.count())
 
 
 def find_user(request: Request) -> Any:

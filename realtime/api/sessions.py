@@ -86,9 +86,8 @@ class SessionsView(APIView):
         sessions = Session.objects.live().filter(
             **{field: query[name] for name, field in FILTERS.items() if name in query}
         )
-        rows = sessions.select_related("user").order_by("-connected_at", "-pk")
-        results = [_describe(row) for row in rows[part.offset : part.end]]
-        return Response(msgspec.to_builtins(SessionPage(sessions.count(), results)))
+        rows, count = part.read(sessions.select_related("user").order_by("-connected_at", "-pk"))
+        return Response(msgspec.to_builtins(SessionPage(count, [_describe(row) for row in rows])))
 
 
 class SessionView(APIView):

@@ -56,5 +56,5 @@ class TopicsView(APIView):
             .annotate(sessions=Count("pk"))
             .order_by("topic")
         )
-        results = [ActiveTopic(**row) for row in topics[part.offset : part.end]]
-        return Response(msgspec.to_builtins(TopicPage(topics.count(), results)))
+        rows, count = part.read(topics)
+        return Response(msgspec.to_builtins(TopicPage(count, [ActiveTopic(**row) for row in rows])))
