@@ -113,7 +113,7 @@ def server(
 @pytest.fixture(scope="session")
 def token(project: Project) -> str:
     """An access token of the user `anna` for the shared server."""
-    return project.issue_token("anna", "--lifetime", "3600")
+    return project.issue_token()
 
 
 @pytest.fixture

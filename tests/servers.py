@@ -61,6 +61,7 @@ class Project:
             "SIGN_IN_RATE": "1000/min",
             "SIGN_IN_FAILURE_RATE": "1000/min",
             "TOKEN_RATE": "1000/min",
+            "JWT_ACCESS_SECONDS": "86400",  # longer than any run of the tests
             "PYTHONPATH": str(ROOT),
             **self.environment,
         }

@@ -39,7 +39,7 @@ def readme_server(make_project: Callable[..., Project]) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def demo_token(readme_server: Server) -> str:
     """An access token of the user `demo`."""
-    return readme_server.project.issue_token("demo", "--lifetime", "3600")
+    return readme_server.project.issue_token("demo")
 
 
 def find_block(language: str, containing: str) -> str:

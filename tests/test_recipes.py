@@ -55,7 +55,7 @@ def kitchen(make_project: Callable[..., Project], recipes: Path) -> Iterator[Ser
 @pytest.fixture(scope="module")
 def headers(kitchen: Server) -> dict[str, str]:
     """What the user `demo` is known by."""
-    return {"Authorization": f"Bearer {kitchen.project.issue_token('demo', '--lifetime', '3600')}"}
+    return {"Authorization": f"Bearer {kitchen.project.issue_token('demo')}"}
 
 
 def receive_bytes(socket: ClientConnection) -> bytes:
@@ -128,7 +128,6 @@ def test_a_worker_publishes_each_job_once(kitchen: Server, recipes: Path) -> Non
 
 def test_a_page_shows_what_is_said_and_says_something(kitchen: Server) -> None:
     complaints: list[str] = []
-    expect.set_options(timeout=30_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"),
@@ -141,11 +140,11 @@ def test_a_page_shows_what_is_said_and_says_something(kitchen: Server) -> None:
         page.get_by_label("Name").fill("demo")
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_role("status")).to_have_text("live")
+        expect(page.get_by_role("status")).to_have_text("live", timeout=30_000)
         page.get_by_label("Say").fill("<b>hello</b>")
         page.get_by_role("button", name="Send").click()
-        expect(page.get_by_role("listitem")).to_have_text(["demo: <b>hello</b>"])
-        expect(page.get_by_label("Say")).to_have_value("")
+        expect(page.get_by_role("listitem")).to_have_text(["demo: <b>hello</b>"], timeout=30_000)
+        expect(page.get_by_label("Say")).to_have_value("", timeout=30_000)
         browser.close()
     assert complaints == []
 

@@ -52,7 +52,7 @@ def pair(
         f"User.objects.create_superuser('root', password='{PASSWORD}')\n"
         f"User.objects.create_user('carla', password='{PASSWORD}')\n"
         "for name in ('anna', 'bert'):\n"
-        "    call_command('issue_token', name, '--create', '--lifetime', '3600')\n",
+        "    call_command('issue_token', name, '--create')\n",
     )
     one, two = start_pair(project)
     yield Pair(one, two, redis, project, *output.split())

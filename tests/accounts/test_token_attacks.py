@@ -55,6 +55,7 @@ print(json.dumps(tokens))
 """
 
 PATIENCE = 30.0  # seconds, with what is only slow
+PATIENT: dict[str, Any] = {"open_timeout": PATIENCE, "ping_interval": None}
 # Where there is no TLS, `verify=False` saves 30 ms: no client reads certificates.
 
 Claims = dict[str, Any]
@@ -225,7 +226,7 @@ async def knock(target: Target, way: str, token: str) -> tuple[int, list[Any]]:
     elif way == "subprotocol":
         options["subprotocols"] = ["realtime.v1", f"realtime.bearer.{token}"]
     try:
-        async with connect(url, compression=None, **options) as connection:
+        async with connect(url, compression=None, **PATIENT, **options) as connection:
             client = Client(connection)
             if way == "message":
                 await client.send({"type": "authenticate", "token": token})
@@ -336,7 +337,7 @@ async def test_two_authorization_headers_are_refused_although_both_are_good(
     target.shown.append(token)
     headers = [("Authorization", f"Bearer {token}")] * 2
     url = f"{target.server.ws}/ws/broadcast/attacks/"
-    async with connect(url, additional_headers=headers) as connection:
+    async with connect(url, additional_headers=headers, **PATIENT) as connection:
         assert await Client(connection).wait_closed() == (4502, [])
     response = httpx.get(
         f"{target.server.http}/api/topics/broadcast:attacks/publications/",

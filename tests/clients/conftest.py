@@ -41,7 +41,7 @@ def client_server(client_project: Project) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def client_token(client_project: Project) -> str:
     """A token of `anna` that lasts for the whole run."""
-    return client_project.issue_token("anna", "--lifetime", "3600")
+    return client_project.issue_token()
 
 
 @pytest.fixture

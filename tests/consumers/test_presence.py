@@ -41,7 +41,7 @@ def place(
         environment["REDIS_URL"] = redis.url
         kinds = ["serve", "daphne"]
     project = make_project(**environment)
-    token = project.issue_token("anna", "--lifetime", "3600")
+    token = project.issue_token()
     with ThreadPoolExecutor() as pool:
         servers = list(pool.map(lambda kind: start_server(project, kind), kinds))
     yield Place(servers[0], servers[-1], token)

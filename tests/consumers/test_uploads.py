@@ -17,7 +17,7 @@ from tests.servers import Project, Server, start_server
 
 FRAME = 4096
 MOST = 16_384
-CHUNK_TIMEOUT = 2.0  # seconds
+CHUNK_TIMEOUT = 3.0  # seconds
 
 
 @pytest.fixture(scope="module")

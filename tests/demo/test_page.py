@@ -11,6 +11,14 @@ from tests.servers import Server
 
 Visit = Callable[..., Visitor]
 MANY = re.compile(r"\d{2,}")
+# Keeps what the page shows of its connection, at each change.
+RECORD = """() => {
+    const read = (selector) => document.querySelector(selector)?.textContent;
+    window.shown = [];
+    new MutationObserver(() => {
+        shown.push({unsent: read(".unsent"), overall: read("#overall")});
+    }).observe(document.body, {subtree: true, childList: true, characterData: true});
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -130,12 +138,15 @@ def test_the_connection_panel_counts_and_a_broken_connection_comes_back(page: Pa
     expect(page.locator("#trips [data-some]").first).to_be_attached()
     row = page.locator("#streams tr", has_text="lobby:main")
     expect(row).to_contain_text("lobby:main, Live")
-    # It stays away for three seconds, in which there is no time to type.
+    # It stays away for three seconds, in which there is no time to type or to look.
     page.get_by_label("Message", exact=True).fill("said without a connection")
+    page.evaluate(RECORD)
     page.get_by_role("button", name="Break the connection").click()
     page.get_by_role("button", name="Send", exact=True).click()
-    expect(page.locator(".unsent")).to_contain_text("On its way")
-    expect(page.locator("#overall")).to_have_text(re.compile("Reconnecting|Connecting"))
+    page.wait_for_function("() => shown.some(({unsent}) => unsent?.includes('On its way'))")
+    page.wait_for_function(
+        "() => shown.some(({overall}) => /Reconnecting|Connecting/.test(overall))"
+    )
     wait_live(page)
     expect(page.locator("#strip")).to_contain_text(re.compile(r"Back after .* Caught up on \d+"))
     expect(page.locator(".said", has_text="said without a connection")).to_have_count(1)

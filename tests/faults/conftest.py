@@ -59,7 +59,7 @@ def whole_fleet(
         REALTIME_BYTES_PER_SECOND="0",
         DJANGO_SETTINGS_MODULE="tests.faults.long_settings",
     )
-    token = project.issue_token("anna", "--lifetime", "3600")
+    token = project.issue_token()
     with ThreadPoolExecutor() as pool:
         servers = list(pool.map(start_server, [project] * 3, ["serve"] * 3))
     fleet = Fleet(servers, redis, project, token, count=3)

@@ -34,7 +34,7 @@ LEASE, SHORT_LEASE, RENEWAL = 15.0, 3.0, 1.0
 BUSY_SECONDS = 5.0  # how long a request waits for the lock of the database
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def staff(whole_fleet: Fleet) -> dict[str, str]:
     """The headers of `root`, who may look at the live list."""
     token = whole_fleet.project.manage(
@@ -175,7 +175,7 @@ async def test_an_instance_that_slept_past_its_lease_has_lost_no_socket_and_is_l
         REALTIME_LEASE_SECONDS=str(SHORT_LEASE),
         REALTIME_LEASE_RENEWAL_SECONDS=str(RENEWAL),
     )
-    token = project.issue_token("anna", "--lifetime", "3600")
+    token = project.issue_token()
     with ThreadPoolExecutor() as pool:
         servers = list(pool.map(start_server, [project] * 2, ["serve"] * 2))
     fleet, topic = Fleet(servers, redis, project, token, count=2), "broadcast:asleep"

@@ -42,7 +42,7 @@ def shared(
 
 @pytest.fixture(scope="module")
 def user_token(shared: Project) -> str:
-    return shared.issue_token("anna", "--lifetime", "3600")
+    return shared.issue_token()
 
 
 @pytest.fixture(scope="module")

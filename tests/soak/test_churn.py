@@ -212,7 +212,7 @@ def measure(processes: list[psutil.Process]) -> list[float]:
 
 
 def test_nothing_is_left_of_clients_that_come_and_go(two: Server, chance: Chance) -> None:
-    token = two.project.issue_token("anna", "--lifetime", "3600")
+    token = two.project.issue_token()
     two.project.manage(
         "shell",
         "-c",

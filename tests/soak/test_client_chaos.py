@@ -21,7 +21,7 @@ async def test_nothing_is_missing_or_twice_and_each_gap_is_told(
         REALTIME_BYTES_PER_SECOND="0",
         REALTIME_HANDSHAKES_PER_SECOND="0",
     )
-    token = project.issue_token("anna", "--lifetime", "3600")
+    token = project.issue_token()
     server: Server = start_server(project, "serve")
     try:
         account = await run_chaos(

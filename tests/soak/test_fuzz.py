@@ -293,7 +293,7 @@ async def watch(server: Server) -> None:
 async def test_whatever_clients_send_the_server_answers_and_lives(
     fresh: Server, chance: Chance
 ) -> None:
-    token = fresh.project.issue_token("anna", "--lifetime", "3600")
+    token = fresh.project.issue_token()
     seen: Counter[str] = Counter()
     numbers = iter(range(10_000_000))
 

@@ -36,7 +36,7 @@ def instance(leased: Project) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def leased_token(leased: Project) -> str:
-    return leased.issue_token("anna", "--lifetime", "3600")
+    return leased.issue_token()
 
 
 def read_ended_lease(project: Project, instance: str) -> str:

@@ -22,7 +22,7 @@ MAKE_ANNA = """
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 get_user_model().objects.create_user("anna", password="secret")
-call_command("issue_token", "anna", lifetime=3600)
+call_command("issue_token", "anna")
 """
 OPEN = """async ([path, token, options]) => {
     window.realtime = await import("/static/realtime/realtime.js");

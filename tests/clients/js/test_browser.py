@@ -60,7 +60,7 @@ def test_an_expired_token_is_replaced_and_a_short_one_renewed_unnoticed(
     tab.page.expose_function("sign", sign)
     tab.run(
         """{
-        const lifetimes = [-60, 4, 5, 600], asked = window.asked = [];
+        const lifetimes = [-60, 6, 7, 600], asked = window.asked = [];
         window.giveToken = async ({renew}) => window.sign(lifetimes[asked.push(renew) - 1]);
     }"""
     )
