@@ -51,9 +51,11 @@ def decode(text: str | bytes) -> Any:
 def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidJSON(f"the key {twice[:64]!r} stands twice in one object")
+        seen: set[str] = set()  # one pass: a stranger's object may have a hundred thousand keys
+        for name, _ in pairs:
+            if name in seen:
+                raise InvalidJSON(f"the key {name[:64]!r} stands twice in one object")
+            seen.add(name)
     return result
 
 

@@ -1,6 +1,7 @@
 """Strict JSON: what is taken means the same to every reader, all else is refused."""
 
 import json
+import time
 from typing import Any
 
 import msgspec
@@ -86,6 +87,30 @@ def test_anything_gives_a_value_that_json_can_write_or_invalid_json(text: str | 
 def test_what_other_readers_would_take_differently_is_refused(text: str | bytes, says: str) -> None:
     with pytest.raises(InvalidJSON, match=says.replace("^", r"\^")):
         decode_object(text)
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ("{" + ",".join(f'"{n:x}":1' for n in range(225_000)) + ',"36ee7":2}', "'36ee7' stands"),
+        ("[" + '{"a":1,"b":2},' * 140_000 + '{"a":1,"a":2}]', "'a' stands twice"),
+        ('{"a":' * 420_000, "deeper than 32"),
+        ("[" + ("[" * 900 + "]" * 900 + ",") * 1_160 + "1]", "deeper than 32"),
+        ("[" + '{"\\u0061":"\\u0062"},' * 105_000 + '"\\ud800"]', "surrogates"),
+        ("[" + "1e-999999999," * 160_000 + "1" * 21 + "]", "2^63"),
+        ("[" + "\n" * 2_000_000 + "x", "not JSON"),
+        ("9" * 2_000_000, "2^63"),
+        ("9" * 2_000_000 + ".0", "overflows"),
+    ],
+    ids=lambda value: value[:20] if len(value) < 40 else "",
+)
+def test_two_megabytes_are_refused_in_time_that_grows_with_their_length_only(
+    document: str, says: str
+) -> None:
+    began = time.process_time()
+    with pytest.raises(InvalidJSON, match=says.replace("^", r"\^")):
+        decode(document)
+    assert time.process_time() - began < 5  # a second at most; minutes if it grew with the square
 
 
 @pytest.mark.parametrize("text", ["[]", "1", "null", '"text"', "true"])
