@@ -192,6 +192,8 @@ def test_the_proxy_appends_whose_connection_it_is_and_the_server_believes_one() 
     assert headers["X-Forwarded-For"] == "$proxy_add_x_forwarded_for"
     assert headers["X-Forwarded-Proto"] == "$scheme"
     assert headers["Upgrade"] == "$http_upgrade"
+    # Stock daphne believes a client that writes it: it must not arrive.
+    assert headers["Daphne-Root-Path"] == '""'
     # In a block below, a single header of its own would take away all of these.
     assert NGINX.count("proxy_set_header") == len(headers)
     assert "TRUSTED_PROXIES=1\n" in README

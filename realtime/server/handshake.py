@@ -45,9 +45,6 @@ def answer_upgrade(request: Any, headers: RawHeaders) -> Response:
 
 def build_scope(request: Any, headers: RawHeaders, *, root_path: str) -> dict[str, Any]:
     """The ASGI scope of the connection."""
-    for name, value in headers:
-        if name == b"daphne-root-path":
-            root_path = unquote(value.decode("ascii"))
     return {
         "type": "websocket",
         "asgi": {"version": "3.0"},

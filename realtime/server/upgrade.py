@@ -18,6 +18,9 @@ class UpgradableRequest(WebRequest):  # type: ignore[misc]
         """Daphne checks the request; for an upgrade it then calls the factory, synchronously."""
         factory = self.server.ws_factory
         factory.request = self
+        # Daphne would believe it: whoever wrote "/ws" there would turn /ws/metrics, which a proxy
+        # lets through, into /metrics, which it does not. `--root-path` is what counts.
+        self.requestHeaders.removeHeader(b"Daphne-Root-Path")
         try:
             return super().process()
         finally:

@@ -146,6 +146,45 @@ def test_bodies_of_any_size_reach_the_application(engine: Server) -> None:
             assert answer.json()["code"]
 
 
+# Where the application is mounted
+
+
+def fetch(port: int, path: str, *headers: str) -> int:
+    """The status of a plain request."""
+    with RawSocket(port) as client:
+        client.send(
+            "\r\n".join((f"GET {path} HTTP/1.1", "Host: localhost", *headers, "\r\n")).encode()
+        )
+        return client.read_head()[0]
+
+
+def upgrade(port: int, path: str, *headers: str) -> int:
+    """The status of a request for a WebSocket."""
+    with RawSocket(port) as client:
+        client.send(build_request(path, *headers))
+        return client.read_head()[0]
+
+
+@pytest.mark.parametrize("name", ["Daphne-Root-Path", "daphne-root-path", "DAPHNE-ROOT-PATH"])
+def test_a_root_path_that_a_client_writes_is_not_believed(engine: Server, name: str) -> None:
+    """With it, /ws/metrics would be /metrics, which a proxy keeps to itself."""
+    assert fetch(engine.port, "/ws/metrics", f"{name}: /ws") == 404
+    assert fetch(engine.port, "/livez", f"{name}: /elsewhere", f"{name}: /livez") == 200
+    assert upgrade(engine.port, "/hidden/ws/echo/", f"{name}: /hidden") == 403
+    assert upgrade(engine.port, "/ws/echo/", f"{name}: /ws") == 101
+
+
+def test_the_root_path_of_the_command_line_counts(
+    engine_project: Project, launch: Callable[..., Server]
+) -> None:
+    port = launch(engine_project, "serve", "--root-path", "/base").port
+    for headers in ([], ["Daphne-Root-Path: /other"], ["Daphne-Root-Path:"]):
+        assert fetch(port, "/base/livez", *headers) == 200
+        assert fetch(port, "/other/livez", *headers) == 404
+        assert upgrade(port, "/base/ws/echo/", *headers) == 101
+        assert upgrade(port, "/other/ws/echo/", *headers) == 403
+
+
 # The addresses of clients
 
 
