@@ -14,6 +14,10 @@ from realtime.core.messages import AnyClientMessage, BinaryUpload, Ref, convert,
 from realtime.intake import check_format, take_bytes
 from realtime.limits import Excess
 
+# Chunks below this size are put together as they come, for an object of its own costs each of them
+# some forty bytes, and an upload may consist of any number of short or empty ones. In bytes.
+SMALL_CHUNK = 4096
+
 
 class Upload:
     """The chunks that a header announced, as they come; `limit` bounds their sum in bytes.
@@ -27,7 +31,7 @@ class Upload:
         self._left = header.chunks
         self._limit = limit
         self._size = 0
-        self._chunks: list[bytes | LongMessage] = []
+        self._parts: list[bytes | bytearray | LongMessage] = []
 
     @property
     def is_complete(self) -> bool:
@@ -42,14 +46,23 @@ class Upload:
         self._size += len(chunk)
         if self._size > self._limit:
             self.is_refused = True
-            self._chunks.clear()
+            self._parts.clear()
             raise MessageTooBig(f"the chunks of a publication are at most {self._limit} bytes")
-        self._chunks.append(chunk)
+        if len(chunk) >= SMALL_CHUNK or self.header.chunks == 1:
+            self._parts.append(chunk)
+        elif self._parts and isinstance(last := self._parts[-1], bytearray):
+            last += bytes(chunk)
+        else:
+            self._parts.append(bytearray(bytes(chunk)))
 
     @property
     def data(self) -> Data:
-        """The whole publication, not copied."""
-        return self._chunks[0] if len(self._chunks) == 1 else Chunks(self._chunks)
+        """The whole publication; long chunks are not copied."""
+        parts = [
+            memoryview(part).toreadonly() if isinstance(part, bytearray) else part
+            for part in self._parts
+        ]
+        return parts[0] if len(parts) == 1 else Chunks(parts)
 
 
 class UploadConsumer(TopicConsumer):

@@ -1,6 +1,7 @@
 """Uploads in chunks, their limits, and what is left of refused ones: section 5 of the protocol."""
 
 import time
+import tracemalloc
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from realtime.consumers.uploads import Upload
+from realtime.consumers.uploads import SMALL_CHUNK, Upload
+from realtime.core.entries import Chunks
 from realtime.core.errors import MessageTooBig
 from realtime.core.messages import BinaryUpload
 from tests.clients import Client, open_client, save_array
@@ -86,6 +88,41 @@ def test_chunks_are_kept_in_order_and_a_single_one_as_it_is() -> None:
     chunk = bytes(10)
     upload.add(chunk)
     assert upload.data is chunk
+
+
+def test_only_short_chunks_are_put_together_and_long_ones_stay_as_they_are() -> None:
+    long = bytes(range(256)) * (SMALL_CHUNK // 256)
+    chunks = [b"", b"a", b"b", long, b"", b"c", long, long, b"d"]
+    upload = Upload(BinaryUpload(chunks=len(chunks)), limit=1 << 20)
+    for chunk in chunks:
+        upload.add(chunk)
+    data = upload.data
+    assert isinstance(data, Chunks)
+    assert bytes(data) == b"".join(chunks)
+    assert [bytes(part) for part in data.parts] == [b"ab", long, b"c", long, long, b"d"]
+    assert [data.parts[place] is long for place in (1, 3, 4)] == [True] * 3
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 50])
+def test_chunks_that_are_all_empty_are_an_empty_publication(chunks: int) -> None:
+    upload = Upload(BinaryUpload(chunks=chunks), limit=10)
+    for _ in range(chunks):
+        upload.add(b"")
+    assert (upload.is_complete, len(upload.data), bytes(upload.data)) == (True, 0, b"")
+
+
+@pytest.mark.parametrize("size", [0, 2, SMALL_CHUNK - 1])
+def test_an_unfinished_upload_takes_little_more_memory_than_its_bytes(size: int) -> None:
+    count = 20_000 if size < 100 else 200
+    upload = Upload(BinaryUpload(chunks=1 << 40), limit=1 << 20)
+    tracemalloc.start()
+    try:
+        for number in range(count):  # each one an object of its own, as it comes from a socket
+            upload.add(number.to_bytes(size, "big") if size else b"")
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert taken < 1.2 * count * size + 2048
 
 
 def test_a_sum_over_the_limit_is_told_once_and_the_rest_is_dropped() -> None:
