@@ -27,6 +27,8 @@ CLIENT_VARIABLES = frozenset({"URL", "TOKEN", "USERNAME", "PASSWORD"})
 AtLeastZero = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
+# As `realtime.models.Instance` has room for; PostgreSQL has no texts with NUL in them.
+Release = Annotated[str, Meta(max_length=64, pattern="^[^\0]*$")]
 
 
 class Kind(StrEnum):
@@ -129,8 +131,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     # The WebSocket ping interval that clients are told; daphne's --ping-interval.
     ping_interval: Seconds = 20.0
 
-    # What is deployed, as the admin shows it for each instance: a version, a tag, a commit.
-    release: str = "0.1.0"
+    # What is deployed, as the admin shows it for each instance: a version, a tag, a commit; up to
+    # 64 characters.
+    release: Release = "0.1.0"
 
     # What reads the users of live sessions anew, to end those that were revoked: the dotted path
     # of a callable (Sequence[Identity]) -> list[Identity | None], None for one that is over.

@@ -80,16 +80,20 @@ class Rechecks:
 
     async def run_forever(self) -> None:
         """Do what was asked, and look at everybody once in a while, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._sweep_forever(group))
-            while True:
-                await self._asked.wait()
-                await asyncio.sleep(GATHER_SECONDS)
-                users = frozenset(self._wanted)
-                self._wanted.clear()
-                self._asked.clear()
-                # Beside others: a look at everybody takes long, and a policy may never answer.
-                group.create_task(self.recheck(users))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._sweep_forever(group))
+                while True:
+                    await self._asked.wait()
+                    await asyncio.sleep(GATHER_SECONDS)
+                    users = frozenset(self._wanted)
+                    self._wanted.clear()
+                    self._asked.clear()
+                    # Beside others: a look at everybody takes long, and a policy may never answer.
+                    group.create_task(self._look(users))
+        finally:
+            # The looks that were under way ended with it. Should this run again, it begins anew.
+            self._everybody_asked.set()
 
     async def recheck(self, users: Collection[str] | None) -> None:
         """Look at the sessions of these users, or of everybody, now."""
@@ -115,8 +119,23 @@ class Rechecks:
             except Exception:
                 # The project's own loader, which the next look asks again.
                 logger.exception("sessions could not be checked")
-                return
-            await self._apply(chosen, fresh, look, is_sweep=users is EVERYBODY)
+                continue
+            answers = {key: answer for key, answer in fresh.items() if _is_answer(answer)}
+            if len(answers) < len(fresh):
+                logger.error(
+                    "sessions could not be checked: the loader gave something else than an "
+                    "Identity with a user, or None, for %d of %d",
+                    len(fresh) - len(answers),
+                    len(fresh),
+                )
+            await self._apply(chosen, answers, look, is_sweep=users is EVERYBODY)
+
+    async def _look(self, users: Users) -> None:
+        """One look among others: where it fails they go on, and the next sweep looks again."""
+        try:
+            await self.recheck(users)
+        except Exception:
+            logger.exception("sessions could not be checked")
 
     async def _apply(
         self,
@@ -193,7 +212,7 @@ class Rechecks:
                     await self._everybody_asked.wait()
                 await asyncio.sleep(GATHER_SECONDS)
             self._everybody_asked.clear()
-            look = group.create_task(self.recheck(EVERYBODY))
+            look = group.create_task(self._look(EVERYBODY))
             # One that takes longer goes on beside the next.
             await asyncio.wait({look}, timeout=min(self._seconds, ANSWER_SECONDS))
 
@@ -225,6 +244,10 @@ def find_loader(settings: Settings) -> Loader:
 
 def _find_key(identity: Identity | None) -> Any:
     return None if identity is None else (identity.user.pk, identity.sid, identity.expires_at)
+
+
+def _is_answer(answer: Any) -> bool:
+    return answer is None or (isinstance(answer, Identity) and hasattr(answer.user, "pk"))
 
 
 def _read(load: Loader, identities: Sequence[Identity]) -> Sequence[Identity | None]:

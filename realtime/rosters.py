@@ -105,6 +105,7 @@ class Rosters:
 
     async def save_forever(self) -> None:
         """Write what changes, until cancelled."""
+        self._has_unsaved.set()  # what was left where this failed before
         while True:
             await self._has_unsaved.wait()
             await asyncio.sleep(BATCH_DELAY)
@@ -119,6 +120,7 @@ class Rosters:
 
     async def read_forever(self) -> None:
         """Read the rosters that are new or in doubt, until cancelled."""
+        self._has_unread.set()  # as above
         while True:
             await self._has_unread.wait()
             self._has_unread.clear()

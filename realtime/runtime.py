@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import Any
 
 from realtime.conf import get_settings
@@ -39,6 +39,8 @@ CONTROL_GROUP = "rt.control"
 CANCEL_AGAIN = 0.2
 CANCEL_FOR = 5.0
 JOIN_RETRY_DELAY = 0.5
+# After so many seconds a task that failed begins again.
+RESTART_DELAY = 1.0
 
 
 class Runtime:
@@ -81,15 +83,18 @@ class Runtime:
         )
         self._tasks: set[asyncio.Task[Any]] = set()
         if has_sessions:
-            self.run_soon(self._join_control())
-            self.run_soon(self.hub.receive_forever())
-            self.run_soon(self.hub.check_forever())
-            self.run_soon(self.limits.share_forever())
-            self.run_soon(self.rosters.save_forever())
-            self.run_soon(self.rosters.read_forever())
-            self.run_soon(self.rosters.watch_forever())
-            self.run_soon(self.rechecks.run_forever())
-            self.run_soon(self.recorder.run_forever())
+            for work in (
+                self._join_control,
+                self.hub.receive_forever,
+                self.hub.check_forever,
+                self.limits.share_forever,
+                self.rosters.save_forever,
+                self.rosters.read_forever,
+                self.rosters.watch_forever,
+                self.rechecks.run_forever,
+                self.recorder.run_forever,
+            ):
+                self.run_soon(self._keep_running(work))
 
     def is_current(self) -> bool:
         """Whether the caller runs in this runtime's loop."""
@@ -177,6 +182,24 @@ class Runtime:
             except Unavailable as error:
                 logger.error("other instances cannot be heard yet: %s", error.__cause__ or error)
                 await asyncio.sleep(JOIN_RETRY_DELAY)
+            else:
+                return
+
+    async def _keep_running(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run something until it returns; where it fails it begins again."""
+        task = asyncio.current_task()
+        while True:
+            try:
+                # In a task of its own: a TaskGroup that failed leaves its task marked as one to
+                # be cancelled (before Python 3.13).
+                await self.loop.create_task(work())
+            except (Exception, asyncio.CancelledError):
+                if task is None or task.cancelling():
+                    raise
+                # One bad answer must not end for good what keeps this process safe; nor must a
+                # cancellation that meant something else, which this waited for.
+                logger.exception("a background task failed, and begins again")
+                await asyncio.sleep(RESTART_DELAY)
             else:
                 return
 

@@ -229,6 +229,14 @@ def test_django_has_no_warning_for_the_production_settings_of_the_readme(tmp_pat
     assert "no issues (0 silenced)" in output
 
 
+def test_connections_of_a_pool_are_checked_before_they_are_used(tmp_path: Path) -> None:
+    """Else each one fails once more after PostgreSQL was restarted."""
+    project = Project(tmp_path, {"DATABASE_URL": "postgres://someone@127.0.0.1:1/nothing"})
+    program = "from django.db import connection; print('check:', connection.pool._check)"
+    output = project.manage("shell", "--verbosity", "0", "-c", program)
+    assert "check_connection" in output
+
+
 def test_what_the_example_of_the_environment_shows_are_defaults(tmp_path: Path) -> None:
     text = (ROOT / ".env.example").read_text()
     shown = dict(re.findall(r"^#([A-Z_]+)=(.*)$", text, re.MULTILINE))

@@ -17,6 +17,7 @@ from realtime.conf import (
     get_settings,
     read_environment,
 )
+from realtime.models import Instance
 
 FIELDS = {
     field.encode_name: field.default
@@ -126,6 +127,14 @@ def test_the_release_is_the_version_of_the_project_unless_it_is_set() -> None:
     assert build_settings({}).release == project["project"]["version"]
 
 
+def test_a_release_has_room_in_its_column() -> None:
+    limit = Instance._meta.get_field("version").max_length
+    assert limit
+    assert build_settings({"RELEASE": "x" * limit}).release == "x" * limit
+    with pytest.raises(ImproperlyConfigured, match=rf"of length <= {limit} - at `\$.RELEASE`"):
+        build_settings({"RELEASE": "x" * (limit + 1)})
+
+
 def test_whole_numbers_do_for_seconds() -> None:
     assert read_environment({"REALTIME_STALL_TIMEOUT": "3"}) == {"STALL_TIMEOUT": 3.0}
 
@@ -143,6 +152,8 @@ def test_whole_numbers_do_for_seconds() -> None:
         ("REALTIME_STALL_TIMEOUT", "0"),
         ("REALTIME_STALL_TIMEOUT", "nan"),
         ("REALTIME_ECHO_POLICY", "friends"),
+        ("REALTIME_RELEASE", "x" * 65),
+        ("REALTIME_RELEASE", "1.0\0"),
     ],
 )
 def test_a_variable_that_is_wrong_is_named(variable: str, text: str) -> None:

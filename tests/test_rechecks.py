@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -65,9 +66,9 @@ class Stage:
         return call
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self) -> AsyncIterator["asyncio.Task[None]"]:
         task = asyncio.create_task(self.rechecks.run_forever())
-        yield
+        yield task
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -206,6 +207,76 @@ async def test_a_loader_that_fails_ends_neither_sessions_nor_later_looks(
         await stage.wait_asked(2)
         assert len(stub.checked) == 1
     assert "sessions could not be checked" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "answer", [True, SimpleNamespace(user=SimpleNamespace(pk=1)), Identity(None, "s", 2e9)]
+)
+async def test_an_answer_that_is_no_identity_ends_nobody_and_the_others_are_checked(
+    stage: Stage, caplog: pytest.LogCaptureFixture, answer: Any
+) -> None:
+    odd, gone, good = (stage.open(number) for number in (1, 2, 3))
+    answers: dict[int, Any] = {1: answer, 2: None}
+    stage.answer = lambda identity: answers.get(identity.user.pk, identity)
+    async with stage.running() as task:
+        stage.rechecks.ask(None)
+        await stage.wait_asked(1)
+        assert (odd.codes, odd.checked) == ([], [])
+        assert gone.codes == [CloseCode.REVOKED]
+        assert len(good.checked) == 1
+        assert "for 1 of 3" in caplog.text
+        del answers[1]
+        stage.rechecks.ask(None)
+        await stage.wait_asked(2)
+        assert len(odd.checked) == 1
+        assert not task.done()
+
+
+async def test_a_page_that_cannot_be_read_leaves_the_next_ones_checked(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rechecks_module, "PAGE_SIZE", 1)
+    stubs = [stage.open(number) for number in (1, 2)]
+
+    def answer(identity: Identity) -> Identity:
+        if identity.user.pk == 1:
+            raise RuntimeError("a row that the project's own loader cannot read")
+        return identity
+
+    stage.answer = answer
+    await stage.rechecks.recheck(None)
+    assert [len(stub.checked) for stub in stubs] == [0, 1]
+
+
+async def test_a_look_that_fails_ends_no_other_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = Stage(monkeypatch, seconds=0.5)
+    stub = stage.open(1)
+
+    def fail(code: CloseCode, reason: str) -> None:
+        raise RuntimeError("a fault of ours")
+
+    stub.session.close, close = fail, stub.session.close
+    stage.answer = lambda identity: None
+    async with stage.running() as task:
+        stage.rechecks.ask({"1"})
+        await stage.wait_asked(1)
+        assert "sessions could not be checked" in caplog.text
+        assert not task.done()
+        stub.session.close = close
+        await stage.wait_asked(2)  # the sweep
+        assert stub.codes == [CloseCode.REVOKED]
+
+
+async def test_where_it_runs_again_everybody_is_looked_at_soon(stage: Stage) -> None:
+    stage.open(1)
+    async with stage.running():
+        await asyncio.sleep(0)
+    assert not stage.asked
+    async with stage.running():
+        await asyncio.sleep(1)
+        assert len(stage.asked) == 1
 
 
 async def test_a_policy_that_never_answers_holds_up_no_other_look(

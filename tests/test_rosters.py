@@ -618,6 +618,34 @@ class TestOutage:
         ended = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(isinstance(end, asyncio.CancelledError) for end in ended)
 
+    async def test_a_task_that_begins_again_after_a_failure_finds_what_was_left(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "BATCH_DELAY", 0.001)
+        (one,) = await world.start("one")
+        one.join("s1")
+
+        async def fail(*_: Any, **__: Any) -> Any:
+            raise TypeError("a bad answer")
+
+        with monkeypatch.context() as patch:
+            for name in ("write", "read"):
+                patch.setattr(one.rosters._store, name, fail)
+            for run in (one.rosters.save_forever, one.rosters.read_forever):
+                with pytest.raises(TypeError):
+                    await asyncio.wait_for(run(), 30)
+        one.rosters._has_unsaved.clear()
+        one.rosters._has_unread.clear()
+        tasks = [
+            asyncio.create_task(run())
+            for run in (one.rosters.save_forever, one.rosters.read_forever)
+        ]
+        await wait_for_members(world, {"s1"})
+        await wait_until(lambda: all(r.is_loaded for r in one.rosters._rosters.values()))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
 
 class TestLeases:
     async def test_a_lease_is_taken_after_the_members_are_written(self, world: World) -> None:

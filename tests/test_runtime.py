@@ -8,6 +8,7 @@ import pytest
 
 from realtime import runtime
 from realtime.core.errors import NotRunning
+from realtime.rechecks import Rechecks
 from realtime.runtime import (
     Runtime,
     cancel_tasks,
@@ -16,6 +17,7 @@ from realtime.runtime import (
     scope_id,
     stop_server_runtime,
 )
+from realtime.tracking.load import Load, LoadMeter
 from tests.topics import wait_until
 
 
@@ -123,6 +125,78 @@ async def test_a_task_that_fails_is_logged_and_forgotten(
     assert "a background task failed" in caplog.text
     assert made._tasks == set()
     await made.stop()
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("a bad answer"), asyncio.CancelledError("of something that it waited for")]
+)
+async def test_a_task_of_the_whole_process_begins_again_where_it_fails_until_the_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    monkeypatch.setattr(runtime, "RESTART_DELAY", 0.01)
+    begun = ended = 0
+
+    async def run_forever(_: Rechecks) -> None:
+        nonlocal begun, ended
+        begun += 1
+        if begun < 4:
+            raise error
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended += 1
+
+    monkeypatch.setattr(Rechecks, "run_forever", run_forever)
+    before = asyncio.all_tasks()
+    get_server_runtime()
+    await wait_until(lambda: begun == 4)
+    failures = [record for record in caplog.records if "begins again" in record.message]
+    assert len(failures) == 3
+    assert all(record.exc_info for record in failures)
+    await stop_server_runtime()
+    assert (begun, ended) == (4, 1)
+    assert asyncio.all_tasks() - before == set()
+
+
+async def test_a_task_that_fails_as_it_is_cancelled_does_not_begin_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runtime, "RESTART_DELAY", 0)
+    begun = 0
+
+    async def run_forever(_: Rechecks) -> None:
+        nonlocal begun
+        begun += 1
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise ValueError("broken at the end")
+
+    monkeypatch.setattr(Rechecks, "run_forever", run_forever)
+    get_server_runtime()
+    await wait_until(lambda: begun)
+    await stop_server_runtime()
+    assert begun == 1
+
+
+async def test_sessions_are_written_again_after_no_descriptor_was_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever in the recorder meets it: here, the tasks themselves."""
+    monkeypatch.setattr(runtime, "RESTART_DELAY", 0.01)
+    measured = 0
+
+    def measure(meter: LoadMeter) -> Load:
+        nonlocal measured
+        measured += 1
+        if measured == 1:
+            raise OSError(24, "Too many open files")
+        return Load(0, 0, 0, 0, 0, 0)
+
+    monkeypatch.setattr(LoadMeter, "measure", measure)
+    get_server_runtime()
+    await wait_until(lambda: measured == 2)
+    await stop_server_runtime()
 
 
 def test_ids_of_users_and_of_the_server_do_not_meet() -> None:

@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.db import Error as DatabaseFault
 from django.db import (
-    DatabaseError,
     InterfaceError,
     InternalError,
     OperationalError,
@@ -18,7 +18,6 @@ from django.db import (
     connections,
     reset_queries,
 )
-from django.db import Error as DatabaseFault
 
 from realtime.conf import Settings
 from realtime.sessions import Session, Sessions
@@ -77,11 +76,15 @@ class Recorder:
     async def close(self) -> None:
         """Write what waits, and give up the lease."""
         if self._settings.track_sessions:
-            await self.flush()
+            if not await self.flush() and await self._renew():
+                await self.flush()  # a sweep had ended the claim; there is a new one now
             await self._write(self._lease.end)
 
     async def flush(self) -> bool:
-        """Write all that waits; False where the database does not take it now."""
+        """Write all that waits, also what another task is writing already.
+
+        False where the database does not take it now, or the claim was lost: then it waits on.
+        """
         while self._changes:
             if not self._lease.epoch and not await self._renew():
                 return False
@@ -94,12 +97,14 @@ class Recorder:
                     self._put_back(batch)
             if not saved:
                 return False
-        return True
+        async with self._writing:
+            return True
 
     def _put_back(self, batch: Sequence[Session]) -> None:
         # A full deque would drop at its other end, where the newest are.
         room = MAX_WAITING - len(self._changes)
         self._changes.extendleft(reversed(batch[max(len(batch) - room, 0) :]))
+        self._changed.set()
 
     # The lease
 
@@ -181,12 +186,14 @@ class Recorder:
             result = await sync_to_async(_with_fresh_connection, thread_sensitive=False)(
                 operation, *arguments
             )
-        # PostgreSQL calls it internal that it only reads, as after a failover.
-        except (OperationalError, InterfaceError, InternalError) as error:
+        # PostgreSQL calls it internal that it only reads, as after a failover. The others: no
+        # descriptor is left, or no thread.
+        except (OperationalError, InterfaceError, InternalError, OSError, RuntimeError) as error:
             logger.error("sessions could not be written yet: %s", error)
             return False
-        except DatabaseError:
-            # Not a matter of time: repeating it would hold up all that comes after.
+        except Exception:
+            # Not a matter of time, as a value that no column takes: repeating it would hold up
+            # all that comes after.
             logger.exception("sessions could not be written")
             return True
         return result is not False
@@ -196,7 +203,7 @@ def _with_fresh_connection(operation: Any, *arguments: Any) -> Any:
     reset_queries()  # what Django notes where DEBUG is on; no request begins here and clears it
     close_old_connections()
     try:
-        operation(*arguments)
+        return operation(*arguments)
     except DatabaseFault:
         # The error holds cursors in cycles, which are collected in any thread, the loop's too.
         # There they would wait for the next attempt on this connection, on SQLite for seconds.

@@ -76,7 +76,7 @@ def _list_values(session: Session, instance_id: str, epoch: int, database: Any) 
         _USER.get_db_prep_save(session.user.pk, database) if session.user is not None else None,
         session.topic.partition(":")[0][:31],
         session.topic,
-        session.address[:64],
+        session.address.replace("\0", "")[:64],
         session.user_agent.replace("\0", "")[:255],
         _convert_time(session.began, database),
         epoch,

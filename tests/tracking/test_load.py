@@ -2,7 +2,10 @@
 
 import asyncio
 import time
+from dataclasses import replace
+from typing import Any, cast
 
+import psutil
 import pytest
 from prometheus_client import REGISTRY
 
@@ -32,6 +35,36 @@ async def test_what_is_measured_is_since_the_last_time() -> None:
     await asyncio.sleep(0.05)
     idle = meter.measure()
     assert (idle.messages_in_rate, idle.messages_out_rate) == (0, 0)
+
+
+class Unreadable:
+    """A process that the system tells nothing about, as where no descriptor is left."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def cpu_times(self) -> Any:
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), psutil.AccessDenied()])
+async def test_while_nothing_can_be_read_the_last_figures_stand(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    sessions = Sessions()
+    meter = LoadMeter(sessions)
+    sessions.add(StubSession().session)
+    spin(0.05)
+    before = meter.measure()
+    process, meter._process = meter._process, cast(Any, Unreadable(error))
+    sessions.add(StubSession().session)
+    assert meter.measure() == replace(before, session_count=2)
+    assert "could not be read" in caplog.text
+    meter._process = process
+    spin(0.05)
+    after = meter.measure()
+    assert after.cpu > 0
+    assert after.memory > 1_000_000
 
 
 async def test_a_loop_that_stands_still_shows() -> None:

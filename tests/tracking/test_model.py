@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -121,12 +122,16 @@ def finish(operation: Coroutine[Any, Any, Any]) -> Any:
 def trouble(monkeypatch: pytest.MonkeyPatch) -> Iterator[Trouble]:
     """Writes run right here, in the transaction of the test, and fail when they are told to."""
     trouble = Trouble()
+    run_really = recorder_module._with_fresh_connection
 
     def run(operation: Callable[..., Any], *arguments: Any) -> Any:
-        try:
+        def operate() -> Any:
             result = operation(*arguments)
             trouble.finish()
             return result
+
+        try:
+            return run_really(operate)
         finally:
             # Of a statement by itself, which only this test puts into a transaction.
             connection.needs_rollback = False
@@ -141,6 +146,8 @@ def trouble(monkeypatch: pytest.MonkeyPatch) -> Iterator[Trouble]:
     # Nobody is cancelled here, and a shield would need a loop.
     monkeypatch.setattr(Recorder, "_write", Recorder._write_in_turn)
     monkeypatch.setattr(recorder_module, "_with_fresh_connection", run)
+    # The connection is the test's.
+    monkeypatch.setattr(recorder_module, "connections", SimpleNamespace(close_all=lambda: None))
     monkeypatch.setattr(recorder_module, "MAX_WAITING", MAX_WAITING)
     with connection.execute_wrapper(trouble.execute):
         yield trouble
@@ -239,6 +246,37 @@ class Story:
             assert {rows[s.id].epoch for s in process.open} <= {alive.epoch}, self.steps
         ended = Instance.objects.filter(pk__in=[process.name for process in self.gone])
         assert all(row.ended_at is not None for row in ended), self.steps
+
+
+@pytest.mark.parametrize("stops", [False, True])
+@pytest.mark.usefixtures("trouble")
+def test_what_happens_between_a_sweep_and_the_next_renewal_is_written_all_the_same(
+    *, stops: bool
+) -> None:
+    process, other = Process("a"), Process("b")
+    process.begin()
+    assert finish(process.recorder.flush())
+    process.lose_lease()
+    assert finish(other.recorder._renew())  # which sweeps
+    assert Session.objects.live().count() == 0
+    (session,) = process.open
+    session.messages_in = 3
+    process.end(random.Random(1))
+    process.begin()
+    (passing,) = process.open
+    process.end(random.Random(2))
+    if stops:
+        finish(process.recorder.close())
+    else:
+        assert not finish(process.recorder.flush())
+        assert list(process.recorder._changes) == [session, passing, passing]
+        assert finish(process.recorder._renew())
+        assert finish(process.recorder.flush())
+    rows = {str(row.pk): row for row in Session.objects.all()}
+    assert rows[session.id].messages_in == 3
+    for ended in (session, passing):
+        assert rows[ended.id].close_code == ended.close_code
+        assert rows[ended.id].closed_at is not None
 
 
 @pytest.mark.parametrize("seed", range(60))

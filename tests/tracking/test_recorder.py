@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -176,7 +177,13 @@ class TestQueue:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         recorder, written = self.build(
-            monkeypatch, [OperationalError("locked"), InternalError("it only reads")]
+            monkeypatch,
+            [
+                OperationalError("locked"),
+                InternalError("it only reads"),
+                OSError(24, "Too many open files"),
+                RuntimeError("can't start new thread"),
+            ],
         )
         task = asyncio.create_task(recorder._record_forever())
         for name in "abc":
@@ -188,10 +195,11 @@ class TestQueue:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
+    @pytest.mark.parametrize("error", [DataError("impossible"), ValueError("no such key")])
     async def test_what_can_never_be_written_does_not_hold_up_the_rest(
-        self, monkeypatch: pytest.MonkeyPatch
+        self, monkeypatch: pytest.MonkeyPatch, error: Exception
     ) -> None:
-        recorder, written = self.build(monkeypatch, [DataError("impossible")])
+        recorder, written = self.build(monkeypatch, [error])
         self.note(recorder, "bad")
         await recorder.flush()
         self.note(recorder, "good")
@@ -226,3 +234,40 @@ class TestQueue:
             assert not await recorder.flush()
         assert await recorder.flush()
         assert written == ["c", "d", "e"]
+
+    async def test_flushing_waits_for_what_another_task_is_writing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        recorder, written = self.build(monkeypatch, [])
+        write, may_write = recorder._save, threading.Event()
+
+        def write_later(batch: list[Session]) -> None:
+            assert may_write.wait(30)
+            write(batch)
+
+        monkeypatch.setattr(recorder, "_save", write_later)
+        self.note(recorder, "a")
+        other = asyncio.create_task(recorder.flush())
+        await asyncio.sleep(0)
+        assert not recorder._changes
+        flush = asyncio.create_task(recorder.flush())
+        await asyncio.sleep(0.02)
+        assert not flush.done()
+        may_write.set()
+        assert await flush
+        assert written == ["a"]
+        assert await other
+
+    async def test_what_a_request_could_not_write_is_tried_again_without_another_change(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        recorder, written = self.build(monkeypatch, [OperationalError("locked")])
+        self.note(recorder, "a")
+        recorder._changed.clear()  # the task has seen it, when a request was quicker
+        assert not await recorder.flush()
+        task = asyncio.create_task(recorder._record_forever())
+        async with asyncio.timeout(15):
+            while not written:
+                await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

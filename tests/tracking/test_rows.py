@@ -28,7 +28,7 @@ def test_every_column_of_the_table_is_written() -> None:
 
 
 def test_a_row_says_what_the_process_knows() -> None:
-    session = StubSession(user_agent="a\0b" * 200, address="x" * 70).session
+    session = StubSession(user_agent="a\0b" * 200, address="x\0" * 70).session
     session.identity, session.began = build_identity(7), 1_700_000_000.5
     save(session)
     row = Row.objects.get(pk=session.id)
