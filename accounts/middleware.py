@@ -1,13 +1,12 @@
 """Who opens a WebSocket: reads the credential of a handshake and hides it from all after.
 
-The credential in the first message is the consumer's to read; it is given the means.
+When the credential is looked at is the consumer's to say: it may have reasons to refuse before.
+One in the first message is the consumer's to read; it is given the means.
 """
 
-import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from django.contrib.auth.models import AnonymousUser
-from django.db import Error as DatabaseFault
 
 from accounts.asgi_types import ASGIApp, Receive, Scope, Send
 from accounts.bearer import parse_bearer
@@ -15,8 +14,6 @@ from accounts.keys import get_keys
 from accounts.metrics import count_bad_token
 from accounts.validation import avalidate_access_token
 from realtime import Identity, errors
-
-logger = logging.getLogger("accounts")
 
 BEARER_SUBPROTOCOL = "realtime.bearer."
 
@@ -27,13 +24,14 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 class TokenMiddleware:
-    """Puts four keys into a WebSocket's scope, and takes the credential out of it.
+    """Puts three keys into a WebSocket's scope, and takes the credential out of it.
 
-    - `user`: the User, or AnonymousUser
-    - `identity`: the Identity, or None where no good credential came
-    - `auth_error`: the InvalidToken or TokenExpired that the credential gave, Unavailable where
-      it could not be looked at, or None
+    - `user`: AnonymousUser; the consumer puts the User there
+    - `identify`: an async function without arguments → the Identity, or None where no credential
+      came. It holds the credential: take it out of the scope to call it
     - `authenticate`: an async function, token → Identity, for a credential that comes later
+
+    Both raise InvalidToken, TokenExpired, or Unavailable where it cannot be looked at now.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -43,38 +41,38 @@ class TokenMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Never refuses: how to close, and with which code, is the consumer's business."""
         if scope["type"] == "websocket":
-            await _sign_in(scope)
+            _hand_over(scope)
         await self.app(scope, receive, send)
 
 
-async def _sign_in(scope: Scope) -> None:
+def _hand_over(scope: Scope) -> None:
     """In place: a copy of the scope, or the token in a variable, would live with the session."""
-    identity: Identity | None = None
-    auth_error: errors.CodedError | None = None
-    try:
-        token = find_token(headers=scope["headers"], subprotocols=scope["subprotocols"])
-        if token is not None:
-            identity = await avalidate_access_token(token)
-    except errors.InvalidToken as error:
-        count_bad_token("websocket", error)
-        auth_error = error
-    except DatabaseFault as error:
-        logger.error("a token could not be checked: %s", error)
-        auth_error = errors.Unavailable("Tokens cannot be checked now: try again in a moment.")
-    hide_credentials(scope)
-    scope["user"] = AnonymousUser() if identity is None else identity.user
-    scope["identity"] = identity
-    scope["auth_error"] = auth_error
+    scope["user"] = AnonymousUser()
+    scope["identify"] = _build_identify(scope["headers"], scope["subprotocols"])
     scope["authenticate"] = _authenticate
+    hide_credentials(scope)
+
+
+def _build_identify(
+    headers: Headers, subprotocols: Iterable[str]
+) -> Callable[[], Awaitable[Identity | None]]:
+    async def identify() -> Identity | None:
+        try:
+            token = find_token(headers=headers, subprotocols=subprotocols)
+        except errors.InvalidToken as error:
+            count_bad_token("websocket", error)
+            raise
+        return None if token is None else await _authenticate(token)
+
+    return identify
 
 
 async def _authenticate(token: str) -> Identity:
     try:
-        identity: Identity = await avalidate_access_token(token)
+        return await avalidate_access_token(token)
     except errors.InvalidToken as error:
         count_bad_token("websocket", error)
         raise
-    return identity
 
 
 def find_token(*, headers: Headers, subprotocols: Iterable[str]) -> str | None:

@@ -7,20 +7,26 @@ Each step raises `InvalidToken`, or `TokenExpired` where the expiry is the only 
 token itself. No text of an error holds any part of the token. One database query in all.
 """
 
+import asyncio
+import logging
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Literal
 from uuid import UUID
 
 import jwt
 import msgspec
 from channels.db import database_sync_to_async
+from django.db import Error as DatabaseFault
 from django.db.models import QuerySet
 from rest_framework_simplejwt.settings import api_settings
 
 from accounts.keys import get_keys
 from accounts.models import MAX_JTI_LENGTH, SignIn
 from realtime import Identity, errors
+
+logger = logging.getLogger("accounts")
 
 MAX_TOKEN_BYTES = 8 * 1024
 # The end of the year 9999: later times have no date that could be told.
@@ -29,6 +35,10 @@ MAX_EXPIRY = 253_402_300_799
 CLOCK_SKEW_SECONDS = 5
 # Sign-ins in one query.
 BATCH = 5000
+# How long a WebSocket waits until its token has been looked up, in seconds.
+LOOK_UP_SECONDS = 5.0
+# Tokens that are looked up at the same time, apart from whatever else runs in threads.
+LOOK_UPS = 4
 
 TokenKind = Literal["access", "refresh"]
 
@@ -52,7 +62,34 @@ def validate_access_token(token: str) -> Identity:
     return Identity(user=sign_in.user, sid=str(sign_in.sid), expires_at=float(claims.exp))
 
 
-avalidate_access_token = database_sync_to_async(validate_access_token)
+_look_up = database_sync_to_async(
+    validate_access_token,
+    thread_sensitive=False,
+    executor=ThreadPoolExecutor(LOOK_UPS, thread_name_prefix="tokens"),
+)
+
+
+async def avalidate_access_token(token: str) -> Identity:
+    """The same in a thread. Raises Unavailable too, where the database gives no answer in time.
+
+    Those who have waited `LOOK_UP_SECONDS` go, also from the queue before the threads.
+    """
+    deadline = asyncio.timeout(LOOK_UP_SECONDS)
+    try:
+        async with deadline:
+            identity: Identity = await _look_up(token)
+    except DatabaseFault as error:
+        raise _give_up(error) from error
+    except TimeoutError as error:
+        if not deadline.expired():
+            raise
+        raise _give_up(f"no answer within {LOOK_UP_SECONDS:g} s") from error
+    return identity
+
+
+def _give_up(why: object) -> errors.Unavailable:
+    logger.error("a token could not be checked: %s", why)
+    return errors.Unavailable("tokens cannot be checked now; try again in a moment")
 
 
 def reload_identities(identities: Sequence[Identity]) -> list[Identity | None]:

@@ -154,6 +154,8 @@ elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     # Bounded, and a request that finds it empty is told soon (503) instead of waiting for long.
     pool = {"min_size": 2, "max_size": env.int("DATABASE_POOL_SIZE", 16), "timeout": 5}
     DATABASES["default"].setdefault("OPTIONS", {})["pool"] = pool
+    # Else each connection in the pool fails once more after PostgreSQL was restarted.
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 
 REDIS_URL = env.str("REDIS_URL", "")
 CHANNEL_LAYERS: dict[str, Any] = {

@@ -1,6 +1,5 @@
 """From what somebody wants to publish to an entry: checked, processed, in its stored form."""
 
-import inspect
 import logging
 import re
 import time
@@ -10,7 +9,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from channels.db import database_sync_to_async
 from django.utils.module_loading import import_string
 
 from realtime.conf import Format, Kind, Namespace, get_settings
@@ -27,6 +25,7 @@ from realtime.core.errors import (
 from realtime.core.messages import encode_data
 from realtime.core.npy import check_array, read_array, write_array
 from realtime.core.topics import Topic
+from realtime.project_code import call_code, find_threads
 
 logger = logging.getLogger("realtime.intake")
 
@@ -136,8 +135,10 @@ async def _process(namespace: Namespace, data: Any, topic: Topic, user: Any) -> 
     if namespace.processor is None:
         return data
     processor = _load_processor(namespace.processor)
+    # Not in the "sensitive" thread, for there a view that publishes may be waiting for it.
+    threads = find_threads(f"processor {namespace.processor}")
     try:
-        return await processor(data, topic=str(topic), user=user)
+        return await call_code(processor, data, topic=str(topic), user=user, threads=threads)
     except CodedError:
         raise
     except Exception as error:
@@ -165,12 +166,7 @@ def _expect(result: Any, type: Any) -> Any:
 
 @cache
 def _load_processor(path: str) -> Any:
-    processor = import_string(path)
-    if inspect.iscoroutinefunction(processor):
-        return processor
-    # It may use the database, so it runs in a thread; not in the "sensitive" one, for there a
-    # view that publishes may be waiting for it.
-    return database_sync_to_async(processor, thread_sensitive=False)
+    return import_string(path)
 
 
 def _build_entry(format: str, data: Data, user: Any, now: float) -> Entry:

@@ -12,16 +12,14 @@ policy says, a topic whose name is `user.<key>` is for the user with that primar
 """
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from channels.db import database_sync_to_async
 from django.apps import apps
 from django.db import Error as DatabaseFault
 from django.utils.module_loading import import_string
@@ -29,14 +27,13 @@ from django.utils.module_loading import import_string
 from realtime.conf import Namespace, Policy
 from realtime.core.errors import Unavailable
 from realtime.core.topics import Topic
+from realtime.project_code import call_code, find_threads
 
 logger = logging.getLogger("realtime.policies")
 
 PERSONAL_PREFIX = "user."
 # How long a policy may take to answer, in seconds.
 ANSWER_SECONDS = 10.0
-# Threads of one policy.
-THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +86,7 @@ async def ask(policy: str, user: Any, topic: Topic | None = None) -> bool:
     deadline = asyncio.timeout(ANSWER_SECONDS)
     try:
         async with deadline:
-            return await _ask(policy, user, topic, find_threads(policy))
+            return await _ask(policy, user, topic, find_threads(f"policy {policy}"))
     except DatabaseFault as error:
         raise _give_up(policy, error) from error
     except TimeoutError as error:
@@ -133,28 +130,13 @@ def load_callable(path: str) -> Callable[[Any, str], Any]:
     return judge
 
 
-@cache
-def find_threads(policy: str) -> ThreadPoolExecutor:
-    """The threads that a policy has to itself.
-
-    One that is slow keeps no other waiting, nor a handshake whose token is being looked up.
-    """
-    return ThreadPoolExecutor(THREADS, thread_name_prefix=f"policy {policy}")
-
-
 async def _ask(
     policy: str, user: Any, topic: Topic | None, threads: ThreadPoolExecutor | None
 ) -> bool:
-    run: Any = partial(database_sync_to_async, thread_sensitive=threads is None, executor=threads)
     if is_permission(policy):
-        return bool(await run(user.has_perm)(policy))
-    judge: Any = load_callable(policy)
+        return bool(await call_code(user.has_perm, policy, threads=threads))
     name = "" if topic is None else str(topic)
-    if inspect.iscoroutinefunction(judge if inspect.isroutine(judge) else judge.__call__):
-        return bool(await judge(user, name))
-    answer = await run(judge)(user, name)
-    # Of an async one behind a plain decorator: as it is, it would be true.
-    return bool(await answer if inspect.isawaitable(answer) else answer)
+    return bool(await call_code(load_callable(policy), user, name, threads=threads))
 
 
 def _give_up(policy: str, why: object) -> Unavailable:

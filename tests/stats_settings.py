@@ -96,3 +96,13 @@ def break_down(shape, dtype):
 @array_source("odd")
 def make_another(shape, dtype):
     return np.zeros(3, np.int8)
+
+
+@array_source("listing")
+def make_list(shape, dtype):
+    return np.zeros(shape, dtype).tolist()
+
+
+@array_source("nothing")
+def make_nothing(shape, dtype):
+    return None

@@ -1,12 +1,15 @@
 """What is published is checked, processed and stored in one form."""
 
+import asyncio
 import logging
+import threading
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from asgiref.sync import sync_to_async
 
 from realtime.conf import Kind, Namespace
 from realtime.core.entries import NPY, OCTET_STREAM, SAMPLES
@@ -107,6 +110,50 @@ async def test_a_publication_over_the_limit_is_too_big(settings: Any) -> None:
         await take_bytes(TOPIC, BLOBS, bytes(101), None)
     with pytest.raises(MessageTooBig):
         await take_anything(TOPIC, BROADCAST, "x" * 99, None)
+
+
+# With a processor
+
+
+test_is_over = threading.Event()
+
+
+def wait_for_the_end_of_the_test(data: Any, *, topic: str, user: Any) -> Any:
+    test_is_over.wait(30)
+    return data
+
+
+async def add_one_later(data: Any, *, topic: str, user: Any) -> Any:
+    await asyncio.sleep(0)
+    return data + 1
+
+
+def add_one_wrapped(data: Any, *, topic: str, user: Any) -> Any:
+    """Awaited too, which it does not look like from outside: so a plain decorator makes it."""
+    return add_one_later(data, topic=topic, user=user)
+
+
+def build_processed(name: str) -> Namespace:
+    return Namespace(kind=Kind.BROADCAST, processor=f"tests.test_intake.{name}")
+
+
+async def test_a_slow_processor_keeps_nobody_waiting_who_needs_a_thread() -> None:
+    """Leases are renewed, and probes answered, in the loop's own threads: at most 32."""
+    test_is_over.clear()
+    slow = build_processed("wait_for_the_end_of_the_test")
+    publishing = [asyncio.create_task(take_data(TOPIC, slow, n, None)) for n in range(40)]
+    await asyncio.sleep(0.02)
+    try:
+        async with asyncio.timeout(8):
+            assert await sync_to_async(lambda: "renewed", thread_sensitive=False)() == "renewed"
+    finally:
+        test_is_over.set()
+    assert [(await each).data for each in publishing] == [b"%d" % n for n in range(40)]
+
+
+async def test_an_async_processor_behind_a_plain_decorator_is_awaited() -> None:
+    for name in ("add_one_later", "add_one_wrapped"):
+        assert (await take_data(TOPIC, build_processed(name), 1, None)).data == b"2"
 
 
 # With a processor, over a socket

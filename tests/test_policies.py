@@ -24,6 +24,7 @@ from realtime.policies import (
     is_open,
     is_permission,
 )
+from realtime.project_code import THREADS
 
 ANONYMOUS = None
 USER = SimpleNamespace(pk=7, is_staff=False)
@@ -148,7 +149,7 @@ async def test_a_policy_that_is_slow_keeps_no_other_waiting() -> None:
     test_is_over.clear()
     slow = [
         asyncio.create_task(ask(f"{HERE}.wait_for_the_end_of_the_test", USER, LOBBY))
-        for _ in range(2 * policies.THREADS)
+        for _ in range(2 * THREADS)
     ]
     await asyncio.sleep(0.02)
     try:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,8 @@ from realtime.core.npy import measure_array, write_array
 from realtime.encoding import build_binary_header, frame_binary
 from realtime.limits.addresses import name_sender
 from realtime.outbox import Frames
-from realtime.sources import Source, find_source
+from realtime.project_code import call_code, find_threads
+from realtime.sources import Array, Source, find_source
 
 logger = logging.getLogger("realtime.sources")
 
@@ -76,8 +78,12 @@ class BinaryConsumer(UploadConsumer):
     async def _answer(self, request: ArrayRequest, source: Source, sender: str, size: int) -> None:
         # Not cancelled when the session ends: the thread computes on, and counts until it is done.
         try:
-            frames = await asyncio.to_thread(self._make, request, source)
+            threads = find_threads(f"source {request.source}")
+            frames = await call_code(self._make, request, source, threads=threads)
             await self.outbox.drained()
+            # Others may have put something in its way meanwhile.
+            while self.outbox.is_writing and not self.outbox.has_room(frames.size):
+                await self.outbox.drained()
             self.outbox.put(frames)
             await self.outbox.drained()
         except CodedError as error:
@@ -92,16 +98,12 @@ class BinaryConsumer(UploadConsumer):
         """Run the source, in a thread; raises CodedError."""
         shape, dtype = tuple(request.shape), np.dtype(request.dtype)
         try:
-            array = source(shape, dtype)
+            data = write_array(_expect(source(shape, dtype), shape, dtype))
         except CodedError:
             raise
         except Exception as error:
             logger.exception("an array source failed", extra={"source": request.source})
             raise CodedError(f"the source {request.source!r} failed") from error
-        if array.shape != shape or array.dtype != dtype:
-            logger.error("an array source returned another array", extra={"source": request.source})
-            raise CodedError(f"the source {request.source!r} failed")
-        data = write_array(array)
         header = build_binary_header(
             topic=self.topic,
             offset=None,
@@ -112,3 +114,11 @@ class BinaryConsumer(UploadConsumer):
             ref=request.ref,
         )
         return frame_binary(header, data)
+
+
+def _expect(result: Any, shape: tuple[int, ...], dtype: "np.dtype[Any]") -> Array:
+    if not isinstance(result, np.ndarray | np.generic):
+        raise TypeError(f"expected an array, got {type(result)}")
+    if result.shape != shape or result.dtype != dtype:
+        raise TypeError(f"expected {dtype} of {shape}, got {result.dtype} of {result.shape}")
+    return np.asarray(result)

@@ -108,10 +108,12 @@ def _check_request(consumer: Entrant) -> None:
 
 
 async def _find_identity(consumer: Entrant) -> Identity | None:
-    refused: CodedError | None = consumer.scope.get("auth_error")
-    if refused is not None:
-        raise _refuse_token(refused) from refused
-    identity: Identity | None = consumer.scope.get("identity")
+    # Out of the scope, which lives with the session: it holds the credential.
+    identify = consumer.scope.pop("identify", None)
+    try:
+        identity: Identity | None = None if identify is None else await identify()
+    except (InvalidToken, Unavailable) as error:
+        raise _refuse_token(error) from error
     if identity is not None or consumer.is_open:
         return identity
     if not consumer.waits_for_credential:

@@ -1,7 +1,6 @@
 """Credentials of a WebSocket handshake.
 
-The tests are plain functions: under `async_to_sync` the database work runs in this thread,
-inside the test's transaction.
+Tokens are looked up in other threads, which see what is committed.
 """
 
 import time
@@ -11,9 +10,12 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AnonymousUser
 
+from accounts.metrics import AUTH_FAILURES
 from accounts.middleware import TokenMiddleware
 from accounts.models import SignIn
 from realtime import errors
+
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def handshake(*, authorization: list[bytes] | None = None, offered: list[str] | None = None) -> Any:
@@ -45,16 +47,23 @@ def pass_through(scope: Any) -> Any:
     return only
 
 
+def count_refusals(reason: str) -> float:
+    counted: float = AUTH_FAILURES.labels("websocket", reason)._value.get()
+    return counted
+
+
 def assert_signed_in(scope: Any, sign_in: SignIn) -> None:
-    assert scope["user"] == sign_in.user
-    assert scope["identity"].sid == str(sign_in.sid)
-    assert scope["auth_error"] is None
+    identity = async_to_sync(scope["identify"])()
+    assert (identity.user, identity.sid) == (sign_in.user, str(sign_in.sid))
 
 
 def assert_refused(scope: Any, error: type[errors.CodedError]) -> None:
-    assert isinstance(scope["user"], AnonymousUser)
-    assert scope["identity"] is None
-    assert type(scope["auth_error"]) is error
+    reason = "expired" if error is errors.TokenExpired else "invalid"
+    before = count_refusals(reason)
+    with pytest.raises(errors.CodedError) as caught:
+        async_to_sync(scope["identify"])()
+    assert type(caught.value) is error
+    assert count_refusals(reason) == before + 1
 
 
 def test_a_bearer_header_signs_in(forge: Any, sign_in: SignIn) -> None:
@@ -71,7 +80,14 @@ def test_a_bearer_subprotocol_signs_in(forge: Any, sign_in: SignIn) -> None:
 def test_no_credential_is_anonymous_without_an_error() -> None:
     scope = pass_through(handshake(offered=["realtime.v1"]))
     assert isinstance(scope["user"], AnonymousUser)
-    assert scope["identity"] is scope["auth_error"] is None
+    assert async_to_sync(scope["identify"])() is None
+
+
+def test_no_credential_is_looked_at_before_the_consumer_asks() -> None:
+    before = count_refusals("invalid")
+    pass_through(handshake(authorization=[b"Bearer garbage"]))
+    pass_through(handshake(authorization=[b"Basic YTpi"]))
+    assert count_refusals("invalid") == before
 
 
 def test_no_credential_is_left_in_the_scope(forge: Any) -> None:

@@ -1,16 +1,20 @@
 """The chain of checks that every token passes."""
 
+import asyncio
 import base64
 import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from threading import Barrier, Event
 from typing import Any
 from uuid import UUID
 
 import jwt
 import pytest
+from asgiref.sync import async_to_sync
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from django.db import OperationalError
 from django.utils import timezone
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +24,7 @@ from accounts.keys import get_keys
 from accounts.models import SignIn, User
 from accounts.tokens import issue_access_token
 from accounts.validation import (
+    LOOK_UPS,
     MAX_TOKEN_BYTES,
     avalidate_access_token,
     reload_identities,
@@ -210,8 +215,81 @@ def test_the_cause_is_chained(forge: Any) -> None:
     assert isinstance(refusal(forge(iss="elsewhere")).__cause__, jwt.InvalidIssuerError)
 
 
-def test_the_asynchronous_form_is_the_same_chain() -> None:
-    assert avalidate_access_token.func is validate_access_token
+# From the loop
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_asynchronous_form_is_the_same_chain(forge: Any, sign_in: SignIn) -> None:
+    validate = async_to_sync(avalidate_access_token)
+    token = forge()
+    assert validate(token) == validate_access_token(token)
+    with pytest.raises(errors.TokenExpired):
+        validate(forge(exp=int(time.time()) - 1))
+
+
+@pytest.fixture
+def look_up(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], SignIn]], None]:
+    """Makes this function the look-up in the database."""
+
+    def set_look_up(found: Callable[[], SignIn]) -> None:
+        monkeypatch.setattr(validation, "load_sign_in", lambda claims, sign_ins: found())
+
+    return set_look_up
+
+
+async def look_up_many(token: str, times: int) -> list[Any]:
+    calls = [avalidate_access_token(token) for _ in range(times)]
+    return await asyncio.gather(*calls, return_exceptions=True)
+
+
+def test_tokens_are_looked_up_side_by_side(forge: Any, sign_in: SignIn, look_up: Any) -> None:
+    together = Barrier(LOOK_UPS)
+
+    def meet() -> SignIn:
+        together.wait(8)
+        return sign_in
+
+    look_up(meet)
+    identities = async_to_sync(look_up_many)(forge(), LOOK_UPS)
+    assert [identity.user for identity in identities] == [sign_in.user] * LOOK_UPS
+
+
+def test_a_database_that_hangs_keeps_nobody_waiting_for_long(
+    forge: Any, sign_in: SignIn, look_up: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validation, "LOOK_UP_SECONDS", 0.1)
+    begun: list[None] = []
+    is_back = Event()
+
+    def hang() -> SignIn:
+        begun.append(None)
+        is_back.wait(8)
+        return sign_in
+
+    look_up(hang)
+    try:
+        refused = async_to_sync(look_up_many)(forge(), 5 * LOOK_UPS)
+        assert [type(each) for each in refused] == [errors.Unavailable] * 5 * LOOK_UPS
+        assert not is_back.is_set()
+    finally:
+        is_back.set()
+    monkeypatch.setattr(validation, "LOOK_UP_SECONDS", 8)
+    (identity,) = async_to_sync(look_up_many)(forge(), 1)
+    assert identity.user == sign_in.user
+    assert len(begun) == LOOK_UPS + 1  # who has given up waiting is not looked up any more
+
+
+def test_a_database_that_is_away_is_told_as_unavailable(
+    forge: Any, look_up: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> SignIn:
+        raise OperationalError("no route to the database")
+
+    look_up(fail)
+    (refused,) = async_to_sync(look_up_many)(forge(), 1)
+    assert isinstance(refused, errors.Unavailable)
+    assert "no route" not in refused.detail
+    assert "no route" in caplog.text
 
 
 # Looking at live sessions anew

@@ -6,14 +6,22 @@ import pickle
 import struct
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
+from realtime.consumers.binary import BinaryConsumer
+from realtime.core.messages import ArrayRequest
+from realtime.core.topics import parse_topic
+from realtime.outbox import Frames, Outbox, frame_text
+from realtime.sources import find_source
 from tests.clients import TIMEOUT, Client, open_client, save_array
 from tests.servers import Project, Server, start_server
 
@@ -402,11 +410,18 @@ async def test_a_topic_of_any_bytes_makes_no_arrays(server: Server, token: str, 
 
 @pytest.mark.parametrize(
     ("source", "code"),
-    [("refusing", "invalid_message"), ("broken", "internal"), ("odd", "internal")],
+    [
+        ("refusing", "invalid_message"),
+        ("broken", "internal"),
+        ("odd", "internal"),
+        ("listing", "internal"),
+        ("nothing", "internal"),
+    ],
 )
 async def test_a_source_that_fails_is_answered_without_a_traceback(
     small_server: Server, token: str, name: str, source: str, code: str
 ) -> None:
+    logged = small_server.read_log().count("an array source failed")
     async with open_binary(small_server, token, name) as client:
         await client.send({"shape": [2, 2], "source": source, "ref": 1})
         error = await receive_error(client)
@@ -414,6 +429,67 @@ async def test_a_source_that_fails_is_answered_without_a_traceback(
         assert "secret" not in error["detail"]
         await client.send({"shape": [2]})
         assert (await client.receive_array())[1].shape == (2,)
+    failures = small_server.read_log().count("an array source failed") - logged
+    assert failures == (code == "internal")
+
+
+async def test_a_source_that_hangs_holds_up_no_other_nor_the_probes(
+    small_server: Server, token: str, name: str, gate: Path
+) -> None:
+    """Whether it is ready the server asks in the loop's own threads: at most 32."""
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(open_binary(small_server, token, name, "subscribe=0"))
+            for _ in range(40)
+        ]
+        for client in clients:
+            await client.send({"shape": [1], "source": "gated"})
+            await check_alive(client)
+        async with httpx.AsyncClient() as http:
+            answer = await http.get(f"{small_server.http}/readyz", timeout=8)
+        assert answer.status_code == 200
+        async with open_binary(small_server, token, name) as other:
+            await other.send({"shape": [3], "source": "zeros"})
+            assert (await other.receive_array())[1].shape == (3,)
+        gate.unlink()
+        for client in clients:
+            assert (await client.receive_array())[1].shape == (1,)
+
+
+class BusyOutbox(Outbox):
+    """Others write as soon as nothing waits any more, before whoever waited for that."""
+
+    def __init__(self, others: list[Frames], sent: list[Any], **options: Any) -> None:
+        super().__init__(self._note, limit=1000, stall_timeout=None, **options)
+        self._others = others
+        self._sent = sent
+
+    async def _note(self, event: Any) -> None:
+        await asyncio.sleep(0)
+        self._sent.append(event)
+
+    async def drained(self) -> None:
+        await super().drained()
+        while self._others:
+            self.put(self._others.pop())
+
+
+async def test_an_array_waits_for_room_where_others_were_quicker() -> None:
+    """A session that reads all it gets is none of a slow client's."""
+    sent: list[Any] = []
+    slow: list[None] = []
+    others = [frame_text("x" * 600), frame_text("y" * 600)]
+    outbox = BusyOutbox(others, sent, on_slow=lambda: slow.append(None), on_abort=pytest.fail)
+    consumer = BinaryConsumer()
+    consumer.topic = parse_topic("arrays:x")
+    consumer.outbox = outbox
+    consumer.runtime = SimpleNamespace(requested_bytes=Counter({"anna": 800}))
+    request = ArrayRequest(shape=[100])
+    await consumer._answer(request, find_source("zeros"), "anna", 800)
+    assert not slow
+    assert [event.get("text", "")[:1] for event in sent] == ["y", "x", "{", ""]
+    assert np.load(io.BytesIO(sent[-1]["bytes"])).shape == (100,)
+    assert not consumer.runtime.requested_bytes
 
 
 BIG = {"shape": [MIB - 128], "dtype": "uint8", "source": "gated"}  # 1 MiB with its header

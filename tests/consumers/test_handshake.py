@@ -155,6 +155,21 @@ async def test_echo_takes_no_parameters(server: Server, token: str) -> None:
     assert "history" in error["detail"]
 
 
+@pytest.mark.parametrize(
+    ("path", "code"), [("nowhere/x/", 4504), ("broadcast/x/?token=x", 4502), ("stats/x/?odd", 4500)]
+)
+async def test_no_credential_is_looked_up_of_who_is_refused_before(
+    special: Server, path: str, code: int
+) -> None:
+    """Nor of those who are over a limit of the process: that is the step before the path."""
+    counted = "realtime_auth_failures_total"
+    before = special.read_metric(counted, where="websocket", reason="invalid")
+    assert (await get_refusal(f"{special.ws}/ws/{path}", "bad"))[0] == code
+    assert special.read_metric(counted, where="websocket", reason="invalid") == before
+    assert (await get_refusal(f"{special.ws}/ws/broadcast/x/", "bad"))[0] == 4502
+    assert special.read_metric(counted, where="websocket", reason="invalid") == before + 1
+
+
 # Subprotocol
 
 
@@ -340,8 +355,8 @@ async def test_too_many_handshakes_are_told_to_try_again_later(
 ) -> None:
     server = launch(special_project.with_environment(REALTIME_HANDSHAKES_PER_SECOND="1"))
 
-    async def get_raw_code() -> int | None:
-        async with open_client(f"{server.ws}/ws/nowhere/x/") as client:
+    async def get_raw_code(path: str = "nowhere/x/", token: str | None = None) -> int | None:
+        async with open_client(f"{server.ws}/ws/{path}", token) as client:
             assert (await client.wait_closed())[1] == []
             return client.connection.close_code
 
@@ -349,5 +364,12 @@ async def test_too_many_handshakes_are_told_to_try_again_later(
     # Two seconds' worth at once; stock daphne shifts the codes below 3000.
     assert 2 <= codes.count(4504) < 16
     assert set(codes) == {4504, 3013}
+    # Whose tokens are not even looked up.
+    codes = await asyncio.gather(*[get_raw_code("broadcast/x/", "bad") for _ in range(16)])
+    assert 3013 in codes
+    looked_up = server.read_metric(
+        "realtime_auth_failures_total", where="websocket", reason="invalid"
+    )
+    assert looked_up == codes.count(4502)
     await asyncio.sleep(1.1)
     assert await get_raw_code() == 4504
