@@ -22,6 +22,9 @@ Send = Callable[[Event], Awaitable[None]]
 
 # After a slow session was told to go, its connection is cut this many seconds later.
 ABORT_DELAY = 5.0
+# A session that ends is cut when its socket has taken nothing for as long, in seconds, where the
+# session itself sets no such time.
+CLOSE_PATIENCE = 10.0
 
 
 class _TrueText(str):
@@ -167,7 +170,7 @@ class Outbox:
     waiting is always taken. `on_slow` is called when an item finds no room (and is dropped), or
     when the socket has taken nothing for `stall_timeout` seconds (None: never) while something
     waits; `on_empty` when the last item was written; `on_abort` when the connection has to be
-    cut.
+    cut, since it takes not even what comes before its close.
     """
 
     def __init__(
@@ -194,7 +197,9 @@ class Outbox:
         self._writer: asyncio.Task[None] | None = None
         self._progress = 0.0
         self._watch: asyncio.TimerHandle | None = None
-        self._drained: list[asyncio.Future[None]] = []
+        self._cutting: asyncio.TimerHandle | None = None
+        # Those who wait for it to be empty, and the item that one of them puts then.
+        self._drained: list[tuple[asyncio.Future[None], Frames | None]] = []
         self._close: Event | None = None
         self._is_closed = False
 
@@ -231,31 +236,43 @@ class Outbox:
     async def drained(self) -> None:
         """Wait until nothing waits and nothing is being written (or the outbox is closed)."""
         if self._writer is not None and not self._is_closed:
-            future = self._loop.create_future()
-            self._drained.append(future)
-            await future
+            await self._wait_drained(None)
+
+    async def put_when_drained(self, frames: Frames) -> None:
+        """Put an item in the moment in which nothing waits: so a long one makes nobody slow."""
+        if self._writer is not None and not self._is_closed:
+            await self._wait_drained(frames)
+        else:
+            self.put(frames)
 
     def close(self, code: CloseCode, reason: str = "") -> None:
-        """Close the socket after what waits; later items are dropped."""
+        """Close the socket after what waits; later items are dropped.
+
+        Where the socket makes no progress with what waits the connection is cut.
+        """
         if self._close is not None or self._is_closed:
             return
         self._close = _build_close(code, reason)
         if self._writer is None:
             self._writer = self._loop.create_task(self._write(None))
+        elif self._watch is None:
+            self._watch = self._loop.call_later(self._patience, self._check_progress)
 
     def abort(self, code: CloseCode, reason: str = "") -> None:
         """Drop what waits, finish the item being written, close; cut the connection if need be."""
         self._queue.clear()
         self._waiting = 0
         self.close(code, reason)
-        self._loop.call_later(ABORT_DELAY, self._cut)
+        if self._cutting is None:
+            self._cutting = self._loop.call_later(ABORT_DELAY, self._cut)
 
     def discard(self) -> None:
         """The socket is gone: write nothing more."""
         self._is_closed = True
         self._queue.clear()
-        if self._watch is not None:
-            self._watch.cancel()
+        for timer in (self._watch, self._cutting):
+            if timer is not None:
+                timer.cancel()
         self._release_drained()
 
     async def _write(self, frames: Frames | None) -> None:
@@ -266,6 +283,9 @@ class Outbox:
                     self._progress = self._loop.time()
                 self.messages += len(frames.messages)
                 self.bytes += frames.size
+                if not self._queue and self._close is None:
+                    # First: `on_empty` may put something each time, without an end.
+                    self._release_drained()
                 if not self._queue and self.on_empty is not None:
                     self.on_empty()
                 frames = self._take()
@@ -290,21 +310,40 @@ class Outbox:
         self._waiting -= frames.size
         return frames
 
+    async def _wait_drained(self, frames: Frames | None) -> None:
+        future = self._loop.create_future()
+        self._drained.append((future, frames))
+        await future
+
     def _release_drained(self) -> None:
         waiting, self._drained = self._drained, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+        for future, frames in waiting:
+            if future.done():
+                continue  # whoever waited is gone
+            if frames is not None and self._queue and self._writer is not None:
+                self._drained.append((future, frames))  # another one came first
+                continue
+            future.set_result(None)
+            if frames is not None:
+                self.put(frames)
+
+    @property
+    def _patience(self) -> float:
+        return CLOSE_PATIENCE if self.stall_timeout is None else self.stall_timeout
 
     def _check_progress(self) -> None:
+        """The socket may have taken nothing for too long, while something waits or it closes."""
         self._watch = None
-        if self._is_closed or not self._queue or self.stall_timeout is None:
+        is_closing = self._close is not None
+        if self._is_closed or not (is_closing or (self._queue and self.stall_timeout)):
             return
-        left = self._progress + self.stall_timeout - self._loop.time()
-        if left <= 0:
-            self._on_slow()
-        else:
+        left = self._progress + self._patience - self._loop.time()
+        if left > 0:
             self._watch = self._loop.call_later(left, self._check_progress)
+        elif is_closing:
+            self._cut()
+        else:
+            self._on_slow()
 
     def _cut(self) -> None:
         if not self._is_closed:

@@ -8,7 +8,7 @@ from daphne.ws_protocol import WebSocketProtocol
 
 from realtime import outbox as outbox_module
 from realtime.core.close_codes import CloseCode
-from realtime.outbox import Frames, Outbox, build_event, frame_bytes, frame_text
+from realtime.outbox import CLOSE_PATIENCE, Frames, Outbox, build_event, frame_bytes, frame_text
 from tests.virtual_time import virtual_time as virtual_time
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
@@ -237,6 +237,66 @@ async def test_a_socket_that_takes_not_even_the_close_is_cut(
     assert (stuck.aborted, willing.aborted) == (1, 0)
 
 
+@pytest.mark.parametrize(("stall_timeout", "patience"), [(0.05, 0.05), (None, CLOSE_PATIENCE)])
+async def test_a_socket_that_takes_nothing_of_what_comes_before_its_close_is_cut(
+    stall_timeout: float | None, patience: float
+) -> None:
+    """Also where nothing waits behind the item being written."""
+    owner = Owner(stall_timeout=stall_timeout)
+    owner.block()
+    owner.outbox.put(frame_text("a"))
+    await asyncio.sleep(10 * patience)
+    assert owner.aborted == 0
+    owner.outbox.close(CloseCode.TOKEN_EXPIRED)
+    await asyncio.sleep(0.9 * patience)
+    assert owner.aborted == 0
+    await asyncio.sleep(0.2 * patience)
+    assert (owner.aborted, owner.slow) == (1, 0)
+
+
+async def test_a_socket_that_takes_something_now_and_then_gets_its_close() -> None:
+    owner = Owner(limit=1000, stall_timeout=0.2)
+    owner.block()
+    for number in range(8):
+        owner.outbox.put(frame_text(str(number)))
+    owner.outbox.close(CloseCode.TOKEN_EXPIRED)
+    for _ in range(8):
+        await asyncio.sleep(0.15)
+        owner.release()
+        await asyncio.sleep(0)
+        owner.block()
+    owner.release()
+    await owner.outbox.drained()
+    assert owner.socket.texts == [str(number) for number in range(8)]
+    assert owner.socket.events[-1]["code"] == 4001
+    await asyncio.sleep(1)
+    assert (owner.aborted, owner.slow) == (0, 0)
+
+
+async def test_aborting_what_closes_already_drops_what_waits_and_keeps_the_code() -> None:
+    owner = Owner()
+    owner.block()
+    owner.outbox.put(frame_text("a"))
+    await turn()
+    owner.outbox.put(frame_text("dropped"))
+    owner.outbox.close(CloseCode.TOKEN_EXPIRED)
+    owner.outbox.abort(CloseCode.REVOKED)
+    owner.release()
+    await owner.outbox.drained()
+    assert owner.socket.texts == ["a"]
+    assert owner.socket.events[1]["code"] == 4001
+
+
+async def test_aborting_again_puts_off_nothing() -> None:
+    owner = Owner()
+    owner.block()
+    owner.outbox.put(frame_text("a"))
+    for _ in range(3):
+        owner.outbox.abort(CloseCode.REVOKED)
+        await asyncio.sleep(outbox_module.ABORT_DELAY * 0.4)
+    assert owner.aborted == 1
+
+
 async def test_after_discarding_nothing_is_written_and_nobody_waits() -> None:
     owner = Owner()
     owner.block()
@@ -292,6 +352,76 @@ async def test_what_on_empty_puts_follows_at_once() -> None:
     owner.outbox.put(frame_text("first"))
     await owner.outbox.drained()
     assert owner.socket.texts == ["first", "second", "third"]
+
+
+async def test_who_waits_for_the_outbox_to_drain_comes_before_what_on_empty_puts() -> None:
+    """A busy topic whose policy is `latest` has always something new."""
+    taken: list[str] = []
+
+    async def send(event: Any) -> None:
+        await asyncio.sleep(1)
+        taken.append(event["text"])
+
+    outbox = Outbox(
+        send, limit=100, stall_timeout=None, on_slow=lambda: None, on_abort=lambda: None
+    )
+    outbox.on_empty = lambda: outbox.put(frame_text("more"))
+    outbox.put(frame_text("first"))
+    waiting = asyncio.create_task(outbox.drained())
+    answer = asyncio.create_task(outbox.put_when_drained(frame_text("answer")))
+    await asyncio.sleep(1.5)
+    assert waiting.done()
+    assert answer.done()
+    await asyncio.sleep(2)
+    assert taken == ["first", "answer", "more"]
+    outbox.discard()
+
+
+async def test_a_long_answer_makes_nobody_slow() -> None:
+    """It is written in the moment in which nothing waits, and leaves all room to what follows."""
+    taken: list[bytes] = []
+    slow: list[bool] = []
+
+    async def send(event: Any) -> None:
+        await asyncio.sleep(1)
+        taken.append(event["bytes"][:1])
+
+    outbox = Outbox(
+        send,
+        limit=10,
+        stall_timeout=None,
+        on_slow=lambda: slow.append(True),
+        on_abort=lambda: None,
+    )
+
+    async def publish() -> None:
+        await outbox.drained()
+        outbox.put(frame_bytes(b"b"))
+        await turn()
+        outbox.put(frame_bytes(b"c" * 9))
+
+    outbox.put(frame_bytes(b"a"))
+    publishing = asyncio.create_task(publish())
+    await turn()
+    long = [frame_bytes(name * 1000) for name in (b"x", b"y")]
+    await asyncio.gather(publishing, *map(outbox.put_when_drained, long))
+    await outbox.drained()
+    assert not slow
+    assert taken == [b"a", b"x", b"b", b"c", b"y"]
+
+
+async def test_what_waits_for_the_outbox_to_drain_is_dropped_with_it() -> None:
+    owner = Owner()
+    owner.block()
+    owner.outbox.put(frame_text("a"))
+    await turn()
+    answer = asyncio.create_task(owner.outbox.put_when_drained(frame_text("dropped")))
+    await turn()
+    owner.outbox.abort(CloseCode.REVOKED)
+    owner.release()
+    await asyncio.wait_for(answer, 1)
+    await owner.outbox.drained()
+    assert owner.socket.texts == ["a"]
 
 
 class Recorder:

@@ -181,10 +181,14 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
 
     def close(self, code: CloseCode, reason: str = "") -> None:
         """End the session after what waits for it, or `AT_ONCE`; the first code counts."""
-        if self._close_code is None:
+        is_first = self._close_code is None
+        if is_first:
             self._close_code = code
-            end = self.outbox.abort if code in AT_ONCE else self.outbox.close
-            end(code, reason)
+        if code in AT_ONCE:
+            self.outbox.abort(code, reason)  # also what an earlier close would have let through
+        elif is_first:
+            self.outbox.close(code, reason)
+        if is_first:
             self.release()
 
     @property
@@ -206,15 +210,22 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
 
     async def recheck(self, identity: Identity) -> None:
         """Look again whether the user, read anew, may be here; a 4503 where that is over."""
-        self.session.identity = identity
-        self.scope["user"] = identity.user
+        self.note_identity(identity)
         if not await self.is_admitted() and self.session.identity is identity:
             self.close(CloseCode.PERMISSION_DENIED, "permission denied")
 
     def set_identity(self, identity: Identity) -> None:
         """Note who this is; the session ends when the token's time and a grace are over."""
+        self.note_identity(identity)
+        self.set_expiry(identity)
+
+    def note_identity(self, identity: Identity) -> None:
+        """Note who this is; until when stays as it was."""
         self.session.identity = identity
         self.scope["user"] = identity.user
+
+    def set_expiry(self, identity: Identity) -> None:
+        """The session ends when the time of this token and a grace are over."""
         if self._expiry is not None:
             self._expiry.cancel()
         left = identity.expires_at + self.settings.expiry_grace - time.time()
@@ -309,10 +320,12 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
             )
 
     def _end_slow(self) -> None:
-        if self._close_code is None:
+        is_first = self._close_code is None
+        if is_first:
             note_slow(self.runtime, self.session)
             self._close_code = CloseCode.SLOW_CONSUMER
-            self.outbox.abort(CloseCode.SLOW_CONSUMER, "slow consumer")
+        self.outbox.abort(CloseCode.SLOW_CONSUMER, "slow consumer")  # or as it was told before
+        if is_first:
             self.release()
 
     def _cut(self) -> None:

@@ -80,11 +80,7 @@ class BinaryConsumer(UploadConsumer):
         try:
             threads = find_threads(f"source {request.source}")
             frames = await call_code(self._make, request, source, threads=threads)
-            await self.outbox.drained()
-            # Others may have put something in its way meanwhile.
-            while self.outbox.is_writing and not self.outbox.has_room(frames.size):
-                await self.outbox.drained()
-            self.outbox.put(frames)
+            await self.outbox.put_when_drained(frames)
             await self.outbox.drained()
         except CodedError as error:
             self.send_error(error, request.ref)

@@ -37,6 +37,7 @@ from realtime.core.messages import (
     Refresh,
     Refreshed,
     Subscribed,
+    encode_message,
     find_ref,
     format_time,
     parse_message,
@@ -45,6 +46,7 @@ from realtime.core.topics import build_topic
 from realtime.held_topics import HeldTopic
 from realtime.history import Item
 from realtime.intake import find_namespace, take_data
+from realtime.outbox import frame_text
 from realtime.policies import NO_RIGHTS
 from realtime.runtime import scope_id
 from realtime.sessions import pick_retry_after
@@ -103,6 +105,9 @@ class TopicConsumer(SessionConsumer):
             raise Refusal(CloseCode.TRY_AGAIN_LATER, reason=pick_retry_after()) from error
         except InvalidParameter as error:
             raise Refusal(CloseCode.BAD_REQUEST, error=error, reason="invalid parameter") from error
+        if self.is_closing:
+            self.release()  # what it took after it had been told to end
+            return
         self._send_hello()
         if start is not None:
             self._send_subscribed(start)
@@ -230,13 +235,16 @@ class TopicConsumer(SessionConsumer):
         identity = await self.authenticate(message.token)
         if identity.user.pk != self.session.user.pk:
             raise InvalidToken("that token is another user's; connect anew to change the user")
-        self.set_identity(identity)
+        self.note_identity(identity)
         # The new token's sign-in may have been revoked while it was looked up.
         self.runtime.sessions.check(self.session, since=began)
         self.runtime.rechecks.check_new(self.session)
         if not await self.is_admitted():
             self.close(CloseCode.PERMISSION_DENIED, "permission denied")
             return
+        if self.is_closing:
+            return
+        self.set_expiry(identity)  # last: until now it could still be refused
         self.send_message(Refreshed(ref=message.ref, expires_at=format_time(identity.expires_at)))
 
     async def _send_history(self, query: HistoryQuery) -> None:
@@ -244,14 +252,13 @@ class TopicConsumer(SessionConsumer):
         if self._submissions is not None:  # what it published before is part of the answer
             await self._submissions.wait_for_all()
         reply = await read_history(self.runtime.history, self.topic, self.namespace, query)
-        await self.outbox.drained()
-        self.send_message(reply)
+        await self.outbox.put_when_drained(frame_text(encode_message(reply)))
 
     async def _send_presence(self, query: PresenceQuery) -> None:
         self._check_may_read()
         members = await self.runtime.read_members(self.topic)
-        await self.outbox.drained()
-        self.send_message(build_presence_reply(self.topic, members, ref=query.ref))
+        reply = build_presence_reply(self.topic, members, ref=query.ref)
+        await self.outbox.put_when_drained(frame_text(encode_message(reply)))
 
     def _check_may_read(self) -> None:
         if not self._rights.subscribe:
@@ -276,6 +283,10 @@ class TopicConsumer(SessionConsumer):
             await subscription.follow()
         except Unavailable:
             self.close(CloseCode.TRY_AGAIN_LATER, pick_retry_after())
+        except Exception:
+            # It would stay, and never get a publication.
+            self.close(CloseCode.INTERNAL_ERROR, "internal error")
+            raise  # the runtime logs it
         finally:
             self._following = None
 

@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IPullProducer
 from zope.interface import implementer
 
 from realtime.core.close_codes import CloseCode
-from realtime.outbox import ABORT_DELAY, Frames, Wire
+from realtime.outbox import ABORT_DELAY, CLOSE_PATIENCE, Frames, Wire
 
 # How much the transport is given at a time, in bytes.
 PIECE = 128 * 1024
@@ -72,7 +72,9 @@ class SocketOutbox:
         self._payload: memoryview | None = None  # of the head that is being written
         self._urgent = b""  # control frames, which go before what waits
         self._watch: asyncio.TimerHandle | None = None
-        self._drained: list[asyncio.Future[None]] = []
+        self._cutting: asyncio.TimerHandle | None = None
+        # Those who wait for it to be empty, and the item that one of them puts then.
+        self._drained: list[tuple[asyncio.Future[None], Frames | None]] = []
         self._last: Callable[[], None] | None = None  # called when all has been written
         self._is_closed = False
 
@@ -146,16 +148,26 @@ class SocketOutbox:
     async def drained(self) -> None:
         """Wait until nothing waits and nothing is being written (or the outbox is closed)."""
         if self.is_writing and not self._is_closed:
-            future = self._loop.create_future()
-            self._drained.append(future)
-            await future
+            await self._wait_drained(None)
+
+    async def put_when_drained(self, frames: Frames) -> None:
+        """Put an item in the moment in which nothing waits: so a long one makes nobody slow."""
+        if self.is_writing and not self._is_closed:
+            await self._wait_drained(frames)
+        else:
+            self.put(frames)
 
     def close(self, code: CloseCode, reason: str = "") -> None:
-        """Close the socket after what waits; later items are dropped."""
+        """Close the socket after what waits; later items are dropped.
+
+        Where the socket makes no progress with what waits the connection is cut.
+        """
         if self._last is None and not self._is_closed:
             self._last = partial(self._send_close, int(code), reason)
             if not self.is_writing:
                 self._finish()
+            elif self._watch is None:
+                self._watch = self._loop.call_later(self._patience, self._check_progress)
 
     def end(self, last: Callable[[], None]) -> None:
         """Drop what waits, finish the frame being written and control frames, call `last`."""
@@ -168,7 +180,8 @@ class SocketOutbox:
         """Drop what waits, finish what is being written, close; cut the socket if need be."""
         self.discard()
         self.close(code, reason)
-        self._loop.call_later(ABORT_DELAY, self._cut)
+        if self._cutting is None:
+            self._cutting = self._loop.call_later(ABORT_DELAY, self._cut)
 
     def discard(self) -> None:
         """Drop what waits; what is being written goes on to the end of its frame."""
@@ -191,7 +204,8 @@ class SocketOutbox:
 
     def resumeProducing(self) -> None:
         """The transport's buffer is empty, or the kernel takes more: write on."""
-        self.progress = self._loop.time()
+        if self.socket is None:
+            self.progress = self._loop.time()  # it has taken the piece before
         while not self._is_closed and (self._piece or self._take_piece()):
             if self.socket is None:
                 piece, self._piece = self._piece[:PIECE], self._piece[PIECE:]
@@ -199,7 +213,9 @@ class SocketOutbox:
                 return
             # A head waits for its payload: the peer is not woken for it alone.
             flags = 0 if self._payload is None else _MORE
-            self._piece = self._piece[self._send_now(self._piece, flags) :]
+            if sent := self._send_now(self._piece, flags):
+                self.progress = self._loop.time()
+                self._piece = self._piece[sent:]
             if self._piece:
                 self._transport.startWriting()  # and be asked again when the kernel takes more
                 return
@@ -244,7 +260,7 @@ class SocketOutbox:
             return
         if self._last is not None:
             self._finish()
-        elif self.on_empty is not None:
+        elif self.on_empty is not None and not self.is_writing:
             self.on_empty()
 
     def stopProducing(self) -> None:
@@ -267,6 +283,7 @@ class SocketOutbox:
 
     def _start_writing(self, wires: Sequence[Wire] = ()) -> None:
         self.is_writing = True
+        self.progress = self._loop.time()
         self._queue, self._item = deque(), deque(wires)
         self._transport.registerProducer(self, False)
 
@@ -276,21 +293,40 @@ class SocketOutbox:
         self._is_closed = True
         last()
 
+    async def _wait_drained(self, frames: Frames | None) -> None:
+        future = self._loop.create_future()
+        self._drained.append((future, frames))
+        await future
+
     def _release_drained(self) -> None:
         waiting, self._drained = self._drained, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+        for future, frames in waiting:
+            if future.done():
+                continue  # whoever waited is gone
+            if frames is not None and self.is_writing and not self._is_closed:
+                self._drained.append((future, frames))  # another one came first
+                continue
+            future.set_result(None)
+            if frames is not None:
+                self.put(frames)
+
+    @property
+    def _patience(self) -> float:
+        return CLOSE_PATIENCE if self.stall_timeout is None else self.stall_timeout
 
     def _check_progress(self) -> None:
+        """The socket may have taken nothing for too long, while something waits or it closes."""
         self._watch = None
-        if self._is_closed or not self._queue or self.stall_timeout is None:
+        is_closing = self._last is not None
+        if self._is_closed or not (is_closing or (self._queue and self.stall_timeout)):
             return
-        left = self.progress + self.stall_timeout - self._loop.time()
-        if left <= 0:
-            self._on_slow()
-        else:
+        left = self.progress + self._patience - self._loop.time()
+        if left > 0:
             self._watch = self._loop.call_later(left, self._check_progress)
+        elif is_closing:
+            self._cut()
+        else:
+            self._on_slow()
 
     def _cut(self) -> None:
         if not self._is_closed:

@@ -20,8 +20,7 @@ import pytest
 from realtime.consumers.binary import BinaryConsumer
 from realtime.core.messages import ArrayRequest
 from realtime.core.topics import parse_topic
-from realtime.outbox import Frames, Outbox, frame_text
-from realtime.sources import find_source
+from realtime.outbox import Outbox, frame_text
 from tests.clients import TIMEOUT, Client, open_client, save_array
 from tests.servers import Project, Server, start_server
 
@@ -456,38 +455,37 @@ async def test_a_source_that_hangs_holds_up_no_other_nor_the_probes(
             assert (await client.receive_array())[1].shape == (1,)
 
 
-class BusyOutbox(Outbox):
-    """Others write as soon as nothing waits any more, before whoever waited for that."""
-
-    def __init__(self, others: list[Frames], sent: list[Any], **options: Any) -> None:
-        super().__init__(self._note, limit=1000, stall_timeout=None, **options)
-        self._others = others
-        self._sent = sent
-
-    async def _note(self, event: Any) -> None:
-        await asyncio.sleep(0)
-        self._sent.append(event)
-
-    async def drained(self) -> None:
-        await super().drained()
-        while self._others:
-            self.put(self._others.pop())
-
-
-async def test_an_array_waits_for_room_where_others_were_quicker() -> None:
+async def test_an_array_waits_until_what_is_before_it_is_written() -> None:
     """A session that reads all it gets is none of a slow client's."""
     sent: list[Any] = []
     slow: list[None] = []
-    others = [frame_text("x" * 600), frame_text("y" * 600)]
-    outbox = BusyOutbox(others, sent, on_slow=lambda: slow.append(None), on_abort=pytest.fail)
+    loop, made = asyncio.get_running_loop(), asyncio.Event()
+
+    async def send(event: Any) -> None:
+        await made.wait()
+        await asyncio.sleep(0.05)
+        sent.append(event)
+
+    def make(shape: tuple[int, ...], dtype: "np.dtype[Any]") -> Any:
+        loop.call_soon_threadsafe(made.set)
+        return np.zeros(shape, dtype)
+
     consumer = BinaryConsumer()
     consumer.topic = parse_topic("arrays:x")
-    consumer.outbox = outbox
+    consumer.outbox = Outbox(
+        send,
+        limit=1000,
+        stall_timeout=None,
+        on_slow=lambda: slow.append(None),
+        on_abort=lambda: None,
+    )
     consumer.runtime = SimpleNamespace(requested_bytes=Counter({"anna": 800}))
+    for text in ("x" * 600, "y" * 600):
+        consumer.outbox.put(frame_text(text))
     request = ArrayRequest(shape=[100])
-    await consumer._answer(request, find_source("zeros"), "anna", 800)
+    await consumer._answer(request, make, "anna", 800)
     assert not slow
-    assert [event.get("text", "")[:1] for event in sent] == ["y", "x", "{", ""]
+    assert [event.get("text", "")[:1] for event in sent] == ["x", "y", "{", ""]
     assert np.load(io.BytesIO(sent[-1]["bytes"])).shape == (100,)
     assert not consumer.runtime.requested_bytes
 

@@ -7,9 +7,12 @@ import socket
 import statistics
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
+
+import jwt
 
 from tests.server.processes import count_files, measure_memory, wait_until
 from tests.server.raw import (
@@ -25,7 +28,7 @@ from tests.server.raw import (
     build,
     build_request,
 )
-from tests.servers import Server
+from tests.servers import Project, Server
 
 MIB = 1024 * 1024
 ARRAY = b'{"shape": [2000000], "dtype": "float64", "source": "zeros"}'  # 16 MB, in 16 parts
@@ -283,6 +286,43 @@ def test_a_slow_subscriber_of_the_latest_gets_the_newest_and_what_it_missed_is_c
 
 def read_skipped(server: Server) -> float:
     return server.read_metric("realtime_skipped_publications_total", namespace="newest")
+
+
+# Sessions that end while nobody reads
+
+
+def test_a_client_that_asks_and_never_reads_is_cut_when_its_token_ends(
+    make_project: Callable[..., Project], launch: Callable[..., Server]
+) -> None:
+    """Its pings put that off no more than its silence, and what it asked for is given up."""
+    project = make_project(
+        REALTIME_EXPIRY_GRACE="0",
+        REALTIME_STALL_TIMEOUT="1",
+        REALTIME_MAX_REQUEST_BYTES="17000000",
+        REALTIME_MAX_REQUESTS_BYTES="17000000",
+    )
+    long = project.issue_token()
+    key = (project.folder / "secrets" / "JWT_SIGNING_KEY").read_text().strip()
+    claims = jwt.decode(long, options={"verify_signature": False})
+    server = launch(project, "serve")
+    labels = {"namespace": "arrays", "code": "4001"}
+    path, header = "/ws/arrays/unread/?subscribe=0", "Authorization: Bearer "
+    with RawClient(server.port, path, header + long) as other:
+        assert read_json(other)["type"] == "hello"
+        short = jwt.encode({**claims, "exp": int(time.time()) + 3}, key, "HS256")
+        with RawClient(server.port, path, header + short, receive_buffer=SMALL) as client:
+            assert read_json(client)["type"] == "hello"
+            client.send(build(TEXT, ARRAY))
+            deadline = time.monotonic() + 20
+            with suppress(ConnectionError):
+                while time.monotonic() < deadline:
+                    client.send(build(PING, b"I am here"))
+                    time.sleep(0.2)
+            assert time.monotonic() < deadline, "it was not cut"
+        wait_until(lambda: server.read_metric("realtime_sessions_ended_total", **labels) == 1)
+        other.send(build(TEXT, ARRAY))
+        answer = read_json(other)
+        assert (answer["type"], answer.get("shape")) == ("binary", [2_000_000]), answer
 
 
 # Connections that end abruptly
