@@ -7,7 +7,15 @@ import msgspec
 from msgspec import UNSET
 
 from realtime.conf import get_settings
-from realtime.core.entries import JSON, NPY, SAMPLES, Body, StoredEntry, decode_entry
+from realtime.core.entries import (
+    JSON,
+    NPY,
+    SAMPLES,
+    Body,
+    StoredEntry,
+    decode_entry,
+    decode_head,
+)
 from realtime.core.messages import (
     BinaryHeader,
     Publication,
@@ -96,12 +104,17 @@ def build_binary_header(
     offset: int | None,
     format: str,
     data: Payload,
+    size: int | None = None,
     user: str | None,
     time: float,
     ref: Ref = None,
     skipped: int = 0,
 ) -> BinaryHeader:
-    """The text message that announces `data`; `time` is in seconds since the epoch."""
+    """The text message that announces `data`; `time` is in seconds since the epoch.
+
+    `size` is given where `data` is only the beginning, with all of an array's header.
+    """
+    size = len(data) if size is None else size
     array = parse_header(data) if format == NPY else None
     return BinaryHeader(
         topic=str(topic),
@@ -109,12 +122,26 @@ def build_binary_header(
         format=format,
         dtype=array.dtype.name if array else UNSET,
         shape=array.shape if array else UNSET,
-        bytes=len(data),
-        chunks=len(_cut_chunks(len(data))),
+        bytes=size,
+        chunks=len(_cut_chunks(size)),
         user=user,
         server_time=format_time(time),
         ref=ref,
         skipped=skipped or UNSET,
+    )
+
+
+def describe_head(topic: Topic, *, offset: int, head: Body) -> BinaryHeader:
+    """The same for a retained publication of which only the head was read."""
+    entry = decode_head(head)
+    return build_binary_header(
+        topic=topic,
+        offset=offset,
+        format=entry.format,
+        data=entry.beginning,
+        size=entry.size,
+        user=entry.user,
+        time=entry.time / 1e6,
     )
 
 

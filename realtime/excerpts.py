@@ -3,11 +3,11 @@
 import msgspec
 from msgspec import Struct
 
-from realtime.conf import Namespace
+from realtime.conf import Kind, Namespace
 from realtime.core.errors import NotSupported
 from realtime.core.messages import BinaryHeader, Publication
 from realtime.core.topics import Topic
-from realtime.encoding import LivePublication
+from realtime.encoding import LivePublication, describe_head
 from realtime.history import History
 from realtime.intake import ENVELOPE_BYTES
 
@@ -49,10 +49,13 @@ async def read_excerpt(
     """
     if not namespace.history_size:
         raise NotSupported("this topic keeps no history")
-    page = await history.read(topic, after=after, limit=limit)
+    # Of a binary topic only headers are listed, and the data stays where it is.
+    lists_headers = namespace.kind is Kind.BINARY
+    read = history.read_heads if lists_headers else history.read
+    page = await read(topic, after=after, limit=limit)
     complete = epoch in (None, page.epoch) and page.first <= after + 1
     if epoch not in (None, page.epoch):
-        page = await history.read(topic, after=0, limit=limit)
+        page = await read(topic, after=0, limit=limit)
     first_epoch, top, number = page.epoch, page.top, page.start - 1
     room = most_bytes - ENVELOPE_BYTES
     publications: list[Publication | BinaryHeader] = []
@@ -60,7 +63,11 @@ async def read_excerpt(
     while page.bodies and page.epoch == first_epoch and page.start == number + 1:
         top = page.top
         for number, body in enumerate(page.bodies, page.start):
-            message = LivePublication(topic, number=number, body=body).describe()
+            message: Publication | BinaryHeader
+            if lists_headers:
+                message = describe_head(topic, offset=number, head=body)
+            else:
+                message = LivePublication(topic, number=number, body=body).describe()
             room -= _measure(message)
             if room < 0:
                 if publications:
@@ -68,9 +75,9 @@ async def read_excerpt(
                 message = _empty(message)
             publications.append(message)
         left = limit - len(publications)
-        if not left or room < 0:
+        if not left or room < 0 or number >= top:
             break
-        page = await history.read(topic, after=number, limit=left)
+        page = await read(topic, after=number, limit=left)
     return Excerpt(epoch=first_epoch, top=top, publications=publications, complete=complete)
 
 

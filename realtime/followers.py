@@ -1,10 +1,13 @@
 """Those who want each publication of a topic, and how it gets to them."""
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from typing import Protocol
 
 from realtime.encoding import Burst, LivePublication
+
+logger = logging.getLogger("realtime.hub")
 
 # Under load, publications that come within this time leave together.
 JOIN_SECONDS = 0.001
@@ -21,6 +24,9 @@ class Follower(Protocol):
 
     def lose(self, *, epoch: str, next: int, reason: str) -> None:
         """What lies before offset `next` of `epoch` will not come."""
+
+    def fail(self) -> None:
+        """It raised on one of these, and gets no more: whoever reads it has to come back."""
 
 
 class Followers:
@@ -81,16 +87,39 @@ class Followers:
             self._join_timer = None
         publications, self._outgoing = self._outgoing, []
         if len(publications) > 1 and self.statistics is None:
-            burst = Burst(publications)
-            for follower in self:
-                follower.push_burst(burst)
+            self._hand_on(Burst(publications))
             return
         for publication in publications:  # a view and those who read it go step by step
-            for follower in self:
-                follower.push(publication)
+            self._hand_on(publication)
 
     def lose(self, *, epoch: str, next: int, reason: str) -> None:
         """Tell of a loss, after what came before it."""
         self.flush()
         for follower in self:
-            follower.lose(epoch=epoch, next=next, reason=reason)
+            try:
+                follower.lose(epoch=epoch, next=next, reason=reason)
+            except Exception:
+                logger.exception("a follower failed")
+                self._fail(follower)
+
+    def _hand_on(self, item: LivePublication | Burst) -> None:
+        followers = iter(self)
+        while True:
+            try:  # around the loop, which goes on behind a follower that fails
+                if isinstance(item, Burst):
+                    for follower in followers:
+                        follower.push_burst(item)
+                else:
+                    for follower in followers:
+                        follower.push(item)
+                return
+            except Exception:
+                logger.exception("a follower failed")
+                self._fail(follower)
+
+    def _fail(self, follower: Follower) -> None:
+        self.discard(follower)
+        try:
+            follower.fail()
+        except Exception:
+            logger.exception("a follower that failed could not be ended")

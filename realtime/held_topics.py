@@ -58,6 +58,7 @@ class HeldTopic(Membership):
         self._sequence: Sequence[Body] = Sequence(epoch="", offset=0)
         self._early: list[tuple[str | None, int, int, list[Body | None], bytes]] = []
         self._filling: asyncio.Task[None] | None = None
+        self._is_asked = False  # to read once more, while a filling is under way
 
     @property
     def position(self) -> Position:
@@ -68,6 +69,10 @@ class HeldTopic(Membership):
     def mark(self) -> bytes:
         """The mark of the publication at the position; empty where it is not known."""
         return self._sequence.mark
+
+    @property
+    def _is_unsettled(self) -> bool:
+        return self._sequence.has_jump or self._sequence.is_broken
 
     # Membership
 
@@ -129,9 +134,13 @@ class HeldTopic(Membership):
 
     def catch_up(self, *, delay: float = 0) -> None:
         """Read from the history what is missing, once for everybody."""
-        if self._filling is None and self.is_ready:
+        if not self.is_ready:
+            return
+        if self._filling is None:
             self._filling = self._loop.create_task(self._fill(delay))
             self._filling.add_done_callback(self._end_filling)
+        elif not self._is_unsettled:
+            self._is_asked = True  # a jump or a break it would see by itself
 
     def differs_from(self, top: Top) -> bool:
         """Whether a top that was read after a moment does not fit what is here since then."""
@@ -199,9 +208,10 @@ class HeldTopic(Membership):
 
     async def _fill(self, delay: float) -> None:
         await asyncio.sleep(delay)
-        if delay and not self._sequence.has_jump and not self._sequence.is_broken:
+        if delay and not self._is_unsettled and not self._is_asked:
             return
         while True:
+            self._is_asked = False
             sequence = self._sequence
             after, mark, announced = sequence.offset, sequence.mark, sequence.announced
             try:
@@ -215,7 +225,7 @@ class HeldTopic(Membership):
             if page.epoch == sequence.epoch:  # first, since taking the page announces its end
                 sequence.settle(announced=announced, top=page.top)
             self._apply(page, after=after, mark=mark)
-            if not self._sequence.has_jump and not self._sequence.is_broken:
+            if not self._is_unsettled and not self._is_asked:
                 return
 
     def _apply(self, page: Page, *, after: int, mark: bytes) -> None:
@@ -245,7 +255,11 @@ class HeldTopic(Membership):
     def _end_filling(self, task: asyncio.Task[None]) -> None:
         self._filling = None
         if not task.cancelled() and (error := task.exception()) is not None:
+            # Not at once again, which might fail as well: the check of tops will ask for it.
             logger.error("filling a jump failed", exc_info=error, extra={"topic": str(self.topic)})
+        elif self._is_unsettled or self._is_asked:  # since its last look
+            self.catch_up()
+        self._is_asked = False
 
     def _hand_on(self, ready: list[tuple[int, Body, bytes]]) -> None:
         if ready and self._history.is_remote:

@@ -8,7 +8,7 @@ hub without waiting for the echo from the channel layer.
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 
 from realtime.conf import Namespace, Settings
@@ -91,26 +91,41 @@ class Pipeline:
     async def _flush(self) -> None:
         try:
             while self._queue:
-                shares = self._take_shares()
-                try:
-                    await self._commit(shares)
-                except Exception:
-                    # A bug of ours must not leave the publishers of this batch without an answer.
-                    logger.exception("a batch failed")
-                    for share in shares:
-                        _refuse(share, Unavailable("the server failed; repeat with the same id"))
+                await self._commit(self._take_shares())
                 await asyncio.sleep(0)  # let the sockets take this batch before the next one
         finally:
             self._flusher = None
 
     async def _commit(self, shares: Sequence[Sequence[_Pending]]) -> None:
         kept = [share for share in shares if share[0].namespace.history_size]
-        results = await self._history.append([self._build_batch(share) for share in kept])
-        for share, result in zip(kept, results, strict=True):
+        parts = [
+            self._answer([share], self._pass_on(share))
+            for share in shares
+            if not share[0].namespace.history_size
+        ]
+        if kept:
+            parts.append(self._answer(kept, self._keep(kept)))
+        if len(parts) == 1:  # as mostly; it needs no task
+            await parts[0]
+        else:
+            # Together: a layer that does not answer holds up the next commit by one deadline.
+            await asyncio.gather(*parts)
+
+    async def _answer(
+        self, shares: Sequence[Sequence[_Pending]], work: Coroutine[None, None, None]
+    ) -> None:
+        try:
+            await work
+        except Exception:
+            # A bug of ours must not leave the publishers of this batch without an answer.
+            logger.exception("a batch failed")
+            for share in shares:
+                _refuse(share, Unavailable("the server failed; repeat with the same id"))
+
+    async def _keep(self, shares: Sequence[Sequence[_Pending]]) -> None:
+        results = await self._history.append([self._build_batch(share) for share in shares])
+        for share, result in zip(shares, results, strict=True):
             self._settle(share, result)
-        for share in shares:
-            if not share[0].namespace.history_size:
-                await self._pass_on(share)
 
     def _take_shares(self) -> list[list[_Pending]]:
         """What goes into the next commit, by topic."""
@@ -219,6 +234,9 @@ class Pipeline:
                 await self._layer.send(topic.group, message)
             except Unavailable:
                 logger.warning("an announcement failed", extra={"topic": str(topic)})
+            except Exception:
+                # A layer of the project's own choice may raise anything; the next one is sent.
+                logger.exception("an announcement failed", extra={"topic": str(topic)})
 
 
 def _build_message(

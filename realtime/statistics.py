@@ -63,6 +63,15 @@ class StatisticsView(Follower):
             frames = self._frames[window, fields] = frame_text(encode_message(message))
         return frames
 
+    def fail(self) -> None:
+        """Those who read it end as well, and a new view takes its place."""
+        super().fail()
+        if self.held.followers.statistics is self:
+            self.held.followers.statistics = None
+        for follower in self.held.followers:
+            if isinstance(follower, StatisticsSubscription) and follower.view is self:
+                follower.fail()
+
     async def expire(self) -> None:
         """Forget everything if the history has, its time being over; raises Unavailable."""
         page = await self.held.read_anew(after=self.cursor)
@@ -152,35 +161,38 @@ class StatisticsSubscription(Subscription):
         fields: tuple[str, ...],
     ) -> None:
         super().__init__(held, outbox=outbox, start=start, interval=interval)
-        self._view = view
+        self.view = view
         self._window = window
         self._fields = fields
 
     async def follow(self) -> None:
         """Send the statistics as they are now: a view is never replayed."""
         self._move(State.CATCHING_UP)
+        if self.view.has_ended:  # it failed since it was opened
+            self.fail()
+            return
         self.held.followers.add(self)
         while not self._is_level():
             # The start was read from the history, and the view may not have come so far yet.
-            page = await self.held.read_anew(after=self._view.cursor)
-            if page.epoch == self._view.epoch != self.epoch:
+            page = await self.held.read_anew(after=self.view.cursor)
+            if page.epoch == self.view.epoch != self.epoch:
                 self._skip_to(epoch=page.epoch, next=page.first, reason=HISTORY_LOST)
             else:
                 self.held.catch_up()
                 await asyncio.sleep(EMPTY_PAGE_DELAY)
         if self.has_ended:
             return
-        if not self._view.is_empty:
-            skipped = max(self._view.cursor - self._sent, 0)
-            self._outbox.put(self._view.build_frames(self._window, self._fields, skipped=skipped))
+        if not self.view.is_empty:
+            skipped = max(self.view.cursor - self._sent, 0)
+            self._outbox.put(self.view.build_frames(self._window, self._fields, skipped=skipped))
             self._begin_pause()
-        elif self._view.cursor > self._sent:  # all of it has expired
-            self._lose(epoch=self.epoch, next=self._view.cursor + 1, reason=HISTORY_TRIMMED)
-        self.cursor = self._sent = self._view.cursor
+        elif self.view.cursor > self._sent:  # all of it has expired
+            self._lose(epoch=self.epoch, next=self.view.cursor + 1, reason=HISTORY_TRIMMED)
+        self.cursor = self._sent = self.view.cursor
         self._move(State.LIVE)
 
     def _is_level(self) -> bool:
-        view = self._view
+        view = self.view
         return self.has_ended or (self.epoch == view.epoch and self.cursor <= view.cursor)
 
     def _lose(self, *, epoch: str, next: int, reason: str) -> None:
@@ -188,4 +200,4 @@ class StatisticsSubscription(Subscription):
         super()._lose(epoch=epoch, next=next, reason=reason)
 
     def _build_frames(self, publication: LivePublication, skipped: int) -> Frames:
-        return self._view.build_frames(self._window, self._fields, skipped=skipped)
+        return self.view.build_frames(self._window, self._fields, skipped=skipped)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from realtime.conf import Slow
+from realtime.core.close_codes import CloseCode
 from realtime.core.errors import IllegalTransition
 from realtime.core.messages import Gap, encode_message
 from realtime.core.positions import MARK_BYTES, Position, fits
@@ -141,6 +142,11 @@ class Follower(ABC):
         for publication in burst.publications:
             self.push(publication)
 
+    def fail(self) -> None:
+        """Called by the held topic after one of these raised: nobody may think that nothing came
+        any more."""
+        self.end()
+
     def lose(self, *, epoch: str, next: int, reason: str) -> None:
         """Called by the held topic; while catching up, the pages tell the same."""
         if self.state is State.LIVE:
@@ -238,6 +244,11 @@ class Subscription(Follower):
         self._newest: LivePublication | None = None
         self._timer: asyncio.TimerHandle | None = None
         outbox.on_empty = self._flush
+
+    def fail(self) -> None:
+        """The session ends as well: its client comes back and recovers what it missed."""
+        super().fail()
+        self._outbox.close(CloseCode.INTERNAL_ERROR, "internal error")
 
     def end(self) -> None:
         super().end()

@@ -1,11 +1,20 @@
 """Excerpts of a history that changes while it is read."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from realtime.core.entries import JSON, Entry, encode_entry
+import numpy as np
+
+from realtime.conf import build_settings
+from realtime.core.entries import JSON, NPY, Entry, encode_entry
+from realtime.core.messages import BinaryHeader
+from realtime.core.npy import write_array
+from realtime.core.topics import Topic
+from realtime.encoding import LivePublication
 from realtime.excerpts import Excerpt, read_excerpt
-from realtime.history import Page
+from realtime.history import HEAD_BYTES, Batch, Item, Page
+from realtime.history.memory import MemoryHistory
 from tests.topics import TOPIC, build_namespace
 
 
@@ -59,6 +68,45 @@ async def test_it_ends_with_its_epoch() -> None:
     excerpt, _ = await read(build_page("e", 1, 9, 1, 2), build_page("new", 1, 4, 3, 2))
     assert (excerpt.epoch, excerpt.top) == ("e", 9)
     assert [one.offset for one in excerpt.publications] == [1, 2]
+
+
+async def test_it_asks_no_more_once_it_has_come_to_the_top() -> None:
+    excerpt, history = await read(build_page("e", 1, 3, 1, 3))
+    assert [one.offset for one in excerpt.publications] == [1, 2, 3]
+    assert len(history.asked) == 1
+
+
+class Heads(MemoryHistory):
+    """A history of which only heads are to be read."""
+
+    async def read(self, topic: Any, *, after: int, limit: int) -> Page:
+        raise AssertionError("whole bodies were read")
+
+    async def read_heads(self, topic: Any, *, after: int, limit: int) -> Page:
+        page = await super().read(topic, after=after, limit=limit)
+        return replace(page, bodies=[body[:HEAD_BYTES] for body in page.bodies])
+
+
+async def test_of_a_binary_topic_only_heads_are_read() -> None:
+    topic, namespace = Topic("arrays", "a"), build_namespace(kind="binary")
+    array = write_array(np.zeros((300, 1000)))
+    history = Heads(build_settings({}))
+    entries = [
+        Entry(NPY, "ann", 1_700_000_000_000_000, array),
+        Entry("image/png", None, 0, b"x" * 70_000),
+        Entry("image/png", "bob", 0, b""),
+    ]
+    batch = Batch(topic, namespace, [Item(encode_entry(entry)) for entry in entries])
+    await history.append([batch])
+    excerpt = await read_excerpt(history, topic, namespace, after=0, epoch=None, limit=5)
+    assert excerpt.publications == [
+        LivePublication(topic, number=number, body=item.body).describe()
+        for number, item in enumerate(batch.items, 1)
+    ]
+    first = excerpt.publications[0]
+    assert isinstance(first, BinaryHeader)
+    assert (first.shape, first.dtype, first.bytes) == ((300, 1000), "float64", len(array))
+    assert first.chunks > 1
 
 
 async def test_data_that_fits_no_excerpt_is_null_and_comes_alone() -> None:

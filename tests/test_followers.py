@@ -28,6 +28,9 @@ class Witness:
     def lose(self, *, epoch: str, next: int, reason: str) -> None:
         self.calls.append((self.name, (epoch, next, reason)))
 
+    def fail(self) -> None:
+        self.calls.append((self.name, "failed"))
+
 
 def publications(*numbers: int) -> list[LivePublication]:
     return [LivePublication(TOPIC, number=n, body=build_body(n)) for n in numbers]
@@ -121,3 +124,66 @@ async def test_they_may_come_and_go_while_one_is_handed_on() -> None:
     await asyncio.sleep(1)
     followers.push(publications(2))
     assert calls == [("restless", 1), ("newcomer", 2)]
+
+
+class Faulty(Witness):
+    """Fails at whatever it is given, and at its end where it is told to."""
+
+    fails_to_end = False
+
+    def push(self, publication: LivePublication) -> None:
+        raise RuntimeError("a bug")
+
+    def push_burst(self, burst: Burst) -> None:
+        raise RuntimeError("a bug")
+
+    def lose(self, *, epoch: str, next: int, reason: str) -> None:
+        raise RuntimeError("a bug")
+
+    def fail(self) -> None:
+        super().fail()
+        if self.fails_to_end:
+            raise RuntimeError("another bug")
+
+
+async def start_around_a_faulty_one() -> tuple[Followers, list[tuple[str, object]]]:
+    followers, calls = await start("before")
+    followers.add(Faulty("faulty", calls))
+    followers.add(Witness("after", calls))
+    return followers, calls
+
+
+async def test_one_that_fails_is_told_so_and_costs_the_others_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    followers, calls = await start_around_a_faulty_one()
+    followers.push(publications(1))
+    assert calls == [("before", 1), ("faulty", "failed"), ("after", 1)]
+    assert "RuntimeError: a bug" in caplog.text
+    calls.clear()
+    followers.push(publications(2, 3))
+    followers.flush()
+    assert calls == [("before", [2, 3]), ("after", [2, 3])]
+    assert len(followers) == 2
+
+
+async def test_one_may_fail_at_several_at_once_and_at_its_end() -> None:
+    followers, calls = await start_around_a_faulty_one()
+    _, faulty, _ = followers
+    faulty.fails_to_end = True  # type: ignore[attr-defined]
+    followers.push(publications(1, 2))
+    assert calls == [("before", [1, 2]), ("faulty", "failed"), ("after", [1, 2])]
+
+
+async def test_one_may_fail_at_a_loss() -> None:
+    followers, calls = await start_around_a_faulty_one()
+    followers.lose(epoch="e", next=9, reason="history_lost")
+    loss = ("e", 9, "history_lost")
+    assert calls == [("before", loss), ("faulty", "failed"), ("after", loss)]
+
+
+async def test_a_view_that_fails_leaves_the_next_publications_to_the_others() -> None:
+    followers, calls = await start_around_a_faulty_one()
+    followers.statistics = tuple(followers)[1]
+    followers.push(publications(1, 2))
+    assert calls == [("before", 1), ("faulty", "failed"), ("after", 1), ("before", 2), ("after", 2)]

@@ -210,6 +210,52 @@ class TestOrder:
         await wait_until(lambda: len(listener.heard) == stage.top)
         assert listener.heard == list(range(1, stage.top + 1))
 
+    @pytest.mark.parametrize("moment", [0.0, 0.005, 0.01])
+    async def test_a_question_while_a_jump_is_given_its_time_is_not_forgotten(
+        self, moment: float
+    ) -> None:
+        stage = Stage()
+        listener = await stage.listen()
+        late, early = await stage.append(), await stage.append()
+        stage.tell(early)
+        stage.tell(late)  # the jump has closed by itself, and its filling waits still
+        await stage.append()  # lost without a trace but for the check of tops
+        await settle(moment)
+        stage.held.catch_up()
+        await settle(0.02)
+        assert listener.heard == [1, 2, 3]
+
+    async def test_a_question_during_a_read_is_answered_by_another(self) -> None:
+        stage = Stage()
+        listener = await stage.listen()
+        await stage.append()
+        reply = stage.history.delay_reply(after=0)
+        stage.held.catch_up()
+        await settle(0.005)
+        await stage.append()  # after the history was read
+        stage.held.catch_up()
+        reply.set()
+        await settle(0.005)
+        assert listener.heard == [1, 2]
+        assert stage.history.reads == [0, 1]
+
+    async def test_what_comes_as_a_filling_ends_is_filled_as_well(self) -> None:
+        stage = Stage()
+        listener = await stage.listen()
+        await stage.append()
+        filling = stage.held._fill
+
+        async def fill(delay: float) -> None:
+            await filling(delay)
+            stage.held._fill = filling  # type: ignore[method-assign]
+            await stage.append()
+            stage.tell(await stage.append())  # it has looked for the last time
+
+        stage.held._fill = fill  # type: ignore[method-assign]
+        stage.held.catch_up()
+        await settle(0.02)
+        assert listener.heard == [1, 2, 3]
+
     async def test_without_a_history_everything_is_passed_on_as_it_comes(self) -> None:
         stage = Stage(history_size=0)
         listener = await stage.listen()

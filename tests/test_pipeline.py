@@ -274,6 +274,24 @@ async def test_a_layer_that_the_history_does_not_announce_on_is_told_by_a_task_o
     await press.pipeline.close()
 
 
+async def test_an_announcement_that_the_layer_chokes_on_is_not_the_last() -> None:
+    press = Press()
+    press.layer.is_shared = True
+    send = press.layer.send
+
+    async def fail(group: str, message: Any) -> None:
+        press.layer.send = send  # type: ignore[method-assign]
+        raise RuntimeError("an error of another backend")
+
+    press.layer.send = fail  # type: ignore[method-assign]
+    await press.submit(b"a")
+    await settle()
+    await press.submit(b"b")
+    await wait_until(lambda: press.layer.sent)
+    assert press.layer.sent[0]["entries"] == [b"b"]
+    await press.pipeline.close()
+
+
 async def test_announcements_that_wait_are_bounded_and_never_hold_up_a_publisher(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -301,3 +319,80 @@ async def test_closing_commits_what_waits() -> None:
     futures = [press.submit(b"x") for _ in range(5)]
     await press.pipeline.close()
     assert all(future.done() for future in futures)
+
+
+async def test_a_layer_that_stalls_holds_up_the_next_commit_by_one_deadline() -> None:
+    press, now = Press(), asyncio.get_running_loop().time
+    press.layer.is_shared = True
+    fleeting = build_namespace(history_size=0)
+
+    async def stall(group: str, message: Any) -> None:
+        await asyncio.sleep(2)
+        raise Unavailable("the layer does not answer")
+
+    press.layer.send = stall  # type: ignore[method-assign]
+    began = now()
+    doomed = [
+        press.submit(b"x", topic=Topic("fleeting", f"t{n}"), namespace=fleeting) for n in range(20)
+    ]
+    first = press.submit(b"first")
+    assert (await first).position is not None
+    assert now() == began
+    assert (await press.submit(b"next")).position is not None
+    assert now() - began < 2.1
+    results = await asyncio.gather(*doomed, return_exceptions=True)
+    assert [type(result) for result in results] == [Unavailable] * 20
+    await press.pipeline.close()
+
+
+async def test_publications_of_one_topic_without_history_are_sent_one_batch_after_the_other() -> (
+    None
+):
+    press = Press(BATCH_PUBLICATIONS=3)
+    press.layer.is_shared = True
+    fleeting = build_namespace(history_size=0)
+    under_way: list[str] = []
+
+    async def send(group: str, message: Any) -> None:
+        assert group not in under_way
+        under_way.append(group)
+        await asyncio.sleep(0.01)
+        under_way.remove(group)
+        press.layer.sent.append(message)
+
+    press.layer.send = send  # type: ignore[method-assign]
+    topics = [A, B, A, A, A, B, A]
+    await asyncio.gather(
+        *(
+            press.submit(b"%d" % n, topic=topic, namespace=fleeting)
+            for n, topic in enumerate(topics)
+        )
+    )
+    for topic in (A, B):
+        sent = [m["entries"] for m in press.layer.sent if m["topic"] == str(topic)]
+        assert [entry for batch in sent for entry in batch] == [
+            b"%d" % n for n, one in enumerate(topics) if one == topic
+        ]
+
+
+async def test_a_bug_at_one_topic_without_history_is_no_other_topic_s() -> None:
+    press = Press()
+    press.layer.is_shared = True
+    fleeting = build_namespace(history_size=0)
+    send = press.layer.send
+
+    async def fail(group: str, message: Any) -> None:
+        if group == A.group:
+            raise RuntimeError("a bug")
+        await send(group, message)
+
+    press.layer.send = fail  # type: ignore[method-assign]
+    futures = [
+        press.submit(b"x", topic=topic, namespace=namespace)
+        for topic, namespace in [(A, fleeting), (B, fleeting), (Topic("c", "c"), press.namespace)]
+    ]
+    broken, passed_on, kept = await asyncio.gather(*futures, return_exceptions=True)
+    assert isinstance(broken, Unavailable)
+    assert passed_on == Receipt(None)
+    assert isinstance(kept, Receipt)
+    await press.pipeline.close()

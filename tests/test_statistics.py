@@ -76,7 +76,7 @@ class Received(list[dict[str, Any]]):
     """The messages of a subscription, as its socket gets them."""
 
     async def take(self, event: dict[str, Any]) -> None:
-        self.append(json.loads(event["text"]))
+        self.append(json.loads(event["text"]) if "text" in event else event)
 
 
 async def subscribe(
@@ -238,3 +238,45 @@ async def test_one_who_goes_away_while_the_view_is_filled_does_not_end_it_for_ot
     assert (view.state, read(view)["sum"]) == (State.LIVE, 3.0)
     assert stage.held.followers.statistics is view
     assert view in stage.held.followers
+
+
+async def test_a_view_that_fails_ends_those_who_read_it_and_the_next_one_is_whole(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = await process.hold()
+    received, subscription = await subscribe(held)
+    view = held.followers.statistics
+    await process.publish([1.0])
+    with monkeypatch.context() as patch:
+        patch.setattr(view, "_ring", None)
+        await process.publish([2.0])
+    await asyncio.sleep(0)
+    snapshot, close = received
+    assert (snapshot["sum"], close["type"], close["code"]) == (1.0, "websocket.close", 3011)
+    assert subscription.has_ended
+    assert not held.followers
+    again = await open_view(held, ALL)
+    assert again is not view
+    assert read(again)["sum"] == 3.0
+    await process.publish([4.0])
+    assert read(again)["sum"] == 7.0
+
+
+async def test_a_session_that_got_a_view_before_it_failed_is_closed(process: Process) -> None:
+    held = await process.hold()
+    view = await open_view(held, ALL)
+    view.fail()
+    received = Received()
+    outbox = Outbox(received.take, limit=2**20, stall_timeout=None, on_slow=print, on_abort=print)
+    subscription = StatisticsSubscription(
+        held,
+        outbox=outbox,
+        start=await find_start(held),
+        interval=0,
+        view=view,
+        window=ALL,
+        fields=("sum",),
+    )
+    await asyncio.wait_for(subscription.follow(), 1)
+    await asyncio.sleep(0)
+    assert [event["code"] for event in received] == [3011]

@@ -396,6 +396,24 @@ class TestConflation:
         assert len(session.messages) < 6
         assert session.check_delivery(after=0) == 50
 
+    async def test_a_session_that_cannot_be_served_is_closed_and_no_other(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stage, broken, whole = Stage(), Session(), Session()
+        await subscribe(stage, broken)
+        await subscribe(stage, whole)
+        await stage.publish()
+        await settle()
+        with monkeypatch.context() as patch:
+            patch.setattr(broken.outbox, "has_room", None)
+            patch.setattr(broken.outbox, "put", None)
+            await stage.publish()
+        await stage.publish(2)
+        await settle()
+        assert (broken.offsets, broken.closed) == ([1], 3011)
+        assert (whole.offsets, whole.closed) == ([1, 2, 3, 4], None)
+        assert len(stage.held.followers) == 1
+
     async def test_a_slow_session_of_policy_disconnect_is_told(self) -> None:
         stage, session = Stage(), Session(limit=200)
         await subscribe(stage, session)

@@ -183,6 +183,9 @@ class Listener:
         self.epoch = epoch
         self.heard.append((reason, next))
 
+    def fail(self) -> None:
+        self.heard.append("failed")
+
 
 def build_body(number: int) -> bytes:
     """The stored form of a publication whose JSON data is its own offset."""
@@ -245,6 +248,7 @@ class Session:
         self.gate = asyncio.Event()
         self.gate.set()
         self.slow = 0
+        self.closed: int | None = None  # by which code
         self.most_waiting = 0
         self.outbox = Outbox(
             self.send,
@@ -259,6 +263,8 @@ class Session:
         self.most_waiting = max(self.most_waiting, self.outbox._waiting)
         if event["type"] == "websocket.send":
             self.messages.append(json.loads(event["text"]))
+        else:
+            self.closed = event["code"]
 
     def note_slow(self) -> None:
         self.slow += 1

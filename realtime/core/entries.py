@@ -109,6 +109,16 @@ class _View(StoredEntry, frozen=True):
     data: memoryview
 
 
+class Head(msgspec.Struct, frozen=True):
+    """What an entry says about its data, and how the data begins; `size` is that of all of it."""
+
+    format: str
+    user: str | None
+    time: int
+    beginning: bytes
+    size: int
+
+
 _DECODER = msgspec.msgpack.Decoder(_View)
 # Data from this size on is left where it is: a copy would cost more than a view.
 _VIEW_SIZE = 64 * 1024
@@ -133,3 +143,31 @@ def decode_entry(body: Body) -> StoredEntry:
     entry = _DECODER.decode(body)
     data = entry.data if len(entry.data) >= _VIEW_SIZE else bytes(entry.data)
     return StoredEntry(entry.format, entry.user, entry.time, data)
+
+
+def decode_head(head: Body) -> Head:
+    """What the beginning of a stored entry says; IndexError where it ends before the data."""
+    end = 1
+    for _ in range(3):
+        end = _find_end(head, end)
+    format, user, time = _FIELDS_DECODER.decode(b"\x93" + head[1:end])
+    start = end + 1 + _LENGTH_BYTES[head[end]]
+    size = int.from_bytes(head[end + 1 : start], "big")
+    return Head(format, user, time, bytes(head[start:]), size)
+
+
+_FIELDS_DECODER = msgspec.msgpack.Decoder(tuple[str, str | None, int])
+# By its first byte, how many more say how long a string or bytes are, or are the number itself.
+_LENGTH_BYTES = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
+_NUMBER_BYTES = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
+
+
+def _find_end(body: Body, start: int) -> int:
+    """Where a string, a number or nil ends that begins at `start`."""
+    kind, after = body[start], start + 1
+    if 0xA0 <= kind <= 0xBF:
+        return after + kind - 0xA0
+    width = _LENGTH_BYTES.get(kind, 0)
+    if width:
+        return after + width + int.from_bytes(body[after : after + width], "big")
+    return after + _NUMBER_BYTES.get(kind, 0)

@@ -2,6 +2,7 @@
 
 from realtime.conf import Settings
 from realtime.history.base import (
+    HEAD_BYTES,
     LONGEST_CARRIED,
     PAGE_BYTES,
     Accepted,
@@ -14,6 +15,7 @@ from realtime.history.base import (
 )
 
 __all__ = [
+    "HEAD_BYTES",
     "LONGEST_CARRIED",
     "PAGE_BYTES",
     "Accepted",

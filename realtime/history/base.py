@@ -15,6 +15,9 @@ PAGE_BYTES = 256 * 1024
 # A longer body is announced by its offset only; each hub then reads it once from the history.
 # (Redis cuts a subscriber with 32 MiB waiting, and with it every topic.)
 LONGEST_CARRIED = 64 * 1024
+# What `read_heads` gives of each body: all that is not data (a format of up to 127 bytes, a user's
+# name of 254 characters), and of the data the longest header of an array.
+HEAD_BYTES = 6 * 1024
 # How long a publication's id is remembered, in seconds.
 ID_MEMORY = 300
 
@@ -115,6 +118,10 @@ class History(ABC):
     @abstractmethod
     async def read(self, topic: Topic, *, after: int, limit: int) -> Page:
         """Up to `limit` publications after an offset (from the first retained one)."""
+
+    @abstractmethod
+    async def read_heads(self, topic: Topic, *, after: int, limit: int) -> Page:
+        """The same with the first `HEAD_BYTES` of each body; the rest is not moved at all."""
 
     @abstractmethod
     async def read_tops(self, topics: Sequence[Topic]) -> list[Top]:

@@ -4,12 +4,14 @@ import time
 import uuid
 from collections import OrderedDict, deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from realtime.conf import Settings
 from realtime.core.entries import Body
 from realtime.core.errors import Unavailable
 from realtime.core.topics import Topic
 from realtime.history.base import (
+    HEAD_BYTES,
     ID_MEMORY,
     PAGE_BYTES,
     Accepted,
@@ -42,6 +44,11 @@ class MemoryHistory(History):
         log = self._open(topic)
         self._bytes -= log.expire(time.monotonic())
         return log.read(after=after, limit=limit)
+
+    async def read_heads(self, topic: Topic, *, after: int, limit: int) -> Page:
+        page = await self.read(topic, after=after, limit=limit)
+        heads = [memoryview(body)[:HEAD_BYTES] for body in page.bodies]
+        return replace(page, bodies=heads)
 
     async def read_tops(self, topics: Sequence[Topic]) -> list[Top]:
         return [Top(log.epoch, log.top) for log in map(self._open, topics)]

@@ -28,6 +28,7 @@ from realtime.core.errors import Unavailable
 from realtime.core.positions import MARK_BYTES
 from realtime.core.topics import Topic
 from realtime.history.base import (
+    HEAD_BYTES,
     ID_MEMORY,
     LONGEST_CARRIED,
     PAGE_BYTES,
@@ -107,12 +108,10 @@ class RedisHistory(History):
         return [_read_append(reply) for reply in replies]
 
     async def read(self, topic: Topic, *, after: int, limit: int) -> Page:
-        keys = [_key(topic, "meta"), _key(topic, "log")]
-        arguments = [_new_epoch(), after, limit, PAGE_BYTES, HOLD_SECONDS]
-        reply = await self._run(self._read_script, keys, arguments)
-        epoch, first, top, mark, start, *rows = reply
-        bodies, links = rows[::2], rows[1::2]
-        return Page(epoch.decode(), int(first), int(top), int(start), bodies, links, mark)
+        return await self._read(topic, after=after, limit=limit, head=0)
+
+    async def read_heads(self, topic: Topic, *, after: int, limit: int) -> Page:
+        return await self._read(topic, after=after, limit=limit, head=HEAD_BYTES)
 
     async def read_tops(self, topics: Sequence[Topic]) -> list[Top]:
         keys = [_key(topic, "meta") for topic in topics]
@@ -135,6 +134,14 @@ class RedisHistory(History):
         await self._drop_connection()
         for pool in (self._append_pool, self._client.connection_pool):
             await pool.aclose()
+
+    async def _read(self, topic: Topic, *, after: int, limit: int, head: int) -> Page:
+        keys = [_key(topic, "meta"), _key(topic, "log")]
+        arguments = [_new_epoch(), after, limit, PAGE_BYTES, HOLD_SECONDS, head]
+        reply = await self._run(self._read_script, keys, arguments)
+        epoch, first, top, mark, start, *rows = reply
+        bodies, links = rows[::2], rows[1::2]
+        return Page(epoch.decode(), int(first), int(top), int(start), bodies, links, mark)
 
     async def _run(self, script: Any, keys: list[str], arguments: list[Any]) -> Any:
         try:

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import astuple
 
-from realtime.core.entries import HEAD_ROOM, Chunks, Entry, LongMessage, decode_entry, encode_entry
+from realtime.core.entries import (
+    HEAD_ROOM,
+    Chunks,
+    Entry,
+    LongMessage,
+    decode_entry,
+    decode_head,
+    encode_entry,
+)
 
 
 @given(
@@ -89,6 +97,28 @@ def test_long_messages_may_be_pieces_of_one_publication() -> None:
 def test_the_stored_form_is_one_msgpack_array_with_the_data_as_bytes() -> None:
     body = encode_entry(Entry("npy", None, 7, b"\x93"))
     assert msgspec.msgpack.decode(body) == ["npy", None, 7, b"\x93"]
+
+
+@pytest.mark.parametrize("user", [None, "", "ann", "n" * 31, "n" * 32, "ü" * 254, "n" * 70_000])
+@pytest.mark.parametrize(
+    "time", [0, 127, 128, 255, 65_535, 2**31, 1_700_000_000_000_000, -1, -(2**40)]
+)
+def test_a_head_says_all_but_the_data(user: str | None, time: int) -> None:
+    for format in ("npy", "application/" + "x" * 63):
+        for size in (0, 1, 255, 256, 65_535, 65_536, 200_000):
+            data = bytes(range(256)) * (size // 256 + 1)
+            body = encode_entry(Entry(format, user, time, data[:size]))
+            start = len(body) - size
+            for cut in (start, start + 1, start + 300, len(body)):
+                head = decode_head(memoryview(body)[:cut])
+                assert astuple(head) == (format, user, time, data[: min(cut - start, size)], size)
+
+
+def test_a_head_that_ends_too_early_is_refused() -> None:
+    body = encode_entry(Entry("npy", "ann", 7, b"data"))
+    for length in range(body.index(b"data") - 2):
+        with pytest.raises(IndexError):
+            decode_head(body[:length])
 
 
 @pytest.mark.parametrize("body", [b"", b"\x90", msgspec.msgpack.encode(["a", None, 1, "text"])])

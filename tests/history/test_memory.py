@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from realtime.conf import build_settings
+from realtime.core.entries import Entry, decode_head, encode_entry
 from realtime.core.errors import Unavailable
+from realtime.core.npy import HEADER_LIMIT
 from realtime.core.topics import Topic
 from realtime.history import Accepted, History, Size
-from realtime.history.base import PAGE_BYTES
+from realtime.history.base import HEAD_BYTES, PAGE_BYTES
 from realtime.history.memory import MemoryHistory
 from tests.history.conftest import Writer
 
@@ -192,6 +194,37 @@ class TestContract:
         assert len((await log.read()).bodies) == 4
         await log.append(b"y" * (3 * PAGE_BYTES))
         assert len((await log.read(after=10)).bodies) == 1
+
+    async def test_heads_are_the_beginnings_of_the_same_publications(
+        self, write: Write, history: History
+    ) -> None:
+        log = write(history_size=20)
+        bodies = [bytes([n]) * (HEAD_BYTES - 3 + n) for n in range(5)]
+        bodies += [bytes([n]) * 700_000 for n in range(5, 20)]
+        for body in [b"trimmed", *bodies]:
+            await log.append(body)
+        heads: list[bytes] = []
+        while len(heads) < 18:
+            whole = await log.read(after=2 + len(heads), limit=18 - len(heads))
+            page = await history.read_heads(log.topic, after=2 + len(heads), limit=18 - len(heads))
+            assert (page.epoch, page.first, page.top) == (whole.epoch, 2, 21)
+            assert (page.start, page.mark) == (whole.start, whole.mark)
+            assert page.bodies
+            assert len(page.links) == len(page.bodies)
+            heads += map(bytes, page.bodies)
+        assert heads == [body[:HEAD_BYTES] for body in bodies[1:19]]
+
+    async def test_a_head_has_room_for_the_longest_that_is_no_data(
+        self, write: Write, history: History
+    ) -> None:
+        log = write()
+        array = b"\x93NUMPY\x02\x00" + HEADER_LIMIT.to_bytes(4, "little") + b" " * HEADER_LIMIT
+        entry = Entry("x" * 63 + "/" + "y" * 63, "\U0001f40b" * 254, 2**62, array + b"\0" * 70_000)
+        await log.append(encode_entry(entry))
+        (body,) = (await history.read_heads(log.topic, after=0, limit=1)).bodies
+        head = decode_head(body)
+        assert (head.user, head.size) == (entry.user, len(entry.data))
+        assert head.beginning.startswith(array)
 
     async def test_reading_an_unknown_topic_gives_it_an_epoch(self, write: Write) -> None:
         log = write()

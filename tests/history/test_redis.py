@@ -19,7 +19,7 @@ from realtime.core.errors import Unavailable
 from realtime.core.positions import MARK_BYTES, Position, link_batch
 from realtime.core.topics import Topic
 from realtime.history import Accepted, Top
-from realtime.history.redis import LONGEST_CARRIED, RedisHistory, find_group_prefix
+from realtime.history.redis import HEAD_BYTES, LONGEST_CARRIED, RedisHistory, find_group_prefix
 from tests.breaking_proxy import breaking_proxy
 from tests.history.conftest import Writer
 from tests.servers import RedisServer
@@ -149,6 +149,20 @@ class TestStore:
         for key in keys:
             assert client.ttl(key) > 0, key
         assert client.ttl(f"rt:{{{topic}}}:meta") > client.ttl(f"rt:{{{topic}}}:log")
+
+    async def test_heads_leave_the_data_in_redis(
+        self, history: RedisHistory, topic: Topic, client: Any
+    ) -> None:
+        log = Writer(history, topic, history_bytes=2**26)
+        for _ in range(40):
+            await log.append(b"x" * 500_000)
+        await history.read_heads(topic, after=40, limit=1)  # the script is known now
+        before = client.info("stats")["total_net_output_bytes"]
+        after = 0
+        while after < 40:
+            after = (await history.read_heads(topic, after=after, limit=40 - after)).end
+        moved = client.info("stats")["total_net_output_bytes"] - before
+        assert moved < 40 * 2 * HEAD_BYTES
 
     async def test_a_flushed_script_is_loaded_again(
         self, history: RedisHistory, topic: Topic, client: Any
