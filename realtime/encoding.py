@@ -26,7 +26,7 @@ from realtime.core.messages import (
 from realtime.core.npy import parse_header
 from realtime.core.samples import describe_samples
 from realtime.core.topics import Topic
-from realtime.outbox import Frames, Payload, frame_text, join_frames
+from realtime.frames import Frames, Payload, frame_text, join_frames
 
 
 class LivePublication:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from realtime.core.messages import Join, Leave, encode_message
 from realtime.core.topics import Topic
-from realtime.outbox import Frames
+from realtime.frames import Frames
 from realtime.presence import Change, Member, Snapshot
 
 # Above this many members nobody is told who comes and goes.

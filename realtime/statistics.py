@@ -13,8 +13,9 @@ from realtime.core.positions import Position
 from realtime.core.samples import unpack_samples
 from realtime.core.windows import MAX_WINDOWS, SampleRing, Window
 from realtime.encoding import LivePublication
+from realtime.frames import Frames, frame_text
 from realtime.held_topics import HISTORY_LOST, HISTORY_TRIMMED, HeldTopic
-from realtime.outbox import Frames, Outbox, frame_text
+from realtime.outbox import Outbox
 from realtime.snapshots import describe_statistics
 from realtime.subscriptions import EMPTY_PAGE_DELAY, Follower, Start, State, Subscription
 

@@ -16,10 +16,11 @@ from realtime.core.errors import IllegalTransition
 from realtime.core.messages import Gap, encode_message
 from realtime.core.positions import MARK_BYTES, Position, fits
 from realtime.encoding import Burst, LivePublication
+from realtime.frames import Frames, frame_text
 from realtime.held_topics import HISTORY_LOST, HISTORY_TRIMMED, HeldTopic
 from realtime.history import Page
 from realtime.metrics import RECOVERIES, SKIPPED_PUBLICATIONS
-from realtime.outbox import Frames, Outbox, frame_text
+from realtime.outbox import Outbox
 
 # A pause between pages that bring nothing, while the process waits for the history itself.
 EMPTY_PAGE_DELAY = 0.05

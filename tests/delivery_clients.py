@@ -17,8 +17,9 @@ from realtime.core.errors import Unavailable
 from realtime.core.messages import Subscribed, encode_message
 from realtime.core.positions import Position
 from realtime.core.windows import Window, parse_window
+from realtime.frames import frame_text
 from realtime.held_topics import HeldTopic
-from realtime.outbox import Outbox, frame_text
+from realtime.outbox import Outbox
 from realtime.statistics import StatisticsSubscription, StatisticsView, close_view, open_view
 from realtime.subscriptions import Start, State, Subscription, find_start
 

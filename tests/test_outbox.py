@@ -4,11 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from daphne.ws_protocol import WebSocketProtocol
 
 from realtime import outbox as outbox_module
 from realtime.core.close_codes import CloseCode
-from realtime.outbox import CLOSE_PATIENCE, Frames, Outbox, build_event, frame_bytes, frame_text
+from realtime.frames import Frames, frame_bytes, frame_text
+from realtime.outbox import CLOSE_PATIENCE, Outbox
 from tests.virtual_time import virtual_time as virtual_time
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
@@ -124,10 +124,6 @@ async def test_room_comes_back_as_items_leave() -> None:
         owner.release()
         await owner.outbox.drained()
     assert (owner.slow, len(owner.socket.events)) == (0, 200)
-
-
-def test_sizes_are_bytes_on_the_wire() -> None:
-    assert [frame_text("abc").size, frame_text("🎉é").size, frame_bytes(b"12").size] == [3, 6, 2]
 
 
 async def test_a_socket_that_takes_nothing_while_something_waits_is_slow() -> None:
@@ -422,35 +418,3 @@ async def test_what_waits_for_the_outbox_to_drain_is_dropped_with_it() -> None:
     await asyncio.wait_for(answer, 1)
     await owner.outbox.drained()
     assert owner.socket.texts == ["a"]
-
-
-class Recorder:
-    """As much of daphne's protocol as its own reply handling touches."""
-
-    STATE_CONNECTING = 0
-    state = 3
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[Any, bool]] = []
-
-    def serverSend(self, content: Any, binary: bool) -> None:
-        self.sent.append((content, binary))
-
-
-@pytest.mark.parametrize(
-    ("event", "sent"),
-    [
-        (build_event(""), ("", False)),
-        (build_event(b""), (b"", True)),
-        (build_event("a"), ("a", False)),
-        (build_event(b"a"), (b"a", True)),
-    ],
-)
-def test_daphne_sends_every_message_also_the_empty_one(
-    event: dict[str, Any], sent: tuple[Any, bool]
-) -> None:
-    protocol = Recorder()
-    WebSocketProtocol.handle_reply(protocol, event)
-    assert protocol.sent == [sent]
-    assert event == dict(event)
-    assert event.get("bytes" if sent[0] in ("", "a") else "text") is None

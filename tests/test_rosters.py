@@ -15,7 +15,7 @@ from realtime import rosters as module
 from realtime.conf import build_settings
 from realtime.core.errors import Unavailable
 from realtime.core.topics import Topic
-from realtime.outbox import Frames
+from realtime.frames import Frames
 from realtime.presence import Change, Member, Snapshot
 from realtime.presence.leases import DEAD_AFTER
 from realtime.presence.memory import MemoryPresence

@@ -29,9 +29,10 @@ from realtime.core.errors import (
 )
 from realtime.core.identity import Identity
 from realtime.core.messages import ErrorMessage, Ref, ServerMessage, encode_message
+from realtime.frames import frame_text
 from realtime.limits import Excess
 from realtime.metrics import ERRORS
-from realtime.outbox import EXTENSION, Outbox, frame_text
+from realtime.outbox import EXTENSION, Outbox
 from realtime.runtime import get_server_runtime
 from realtime.sessions import Session, pick_retry_after
 

@@ -22,8 +22,8 @@ from realtime.core.errors import (
 from realtime.core.messages import AnyClientMessage, ArrayRequest, convert
 from realtime.core.npy import measure_array, write_array
 from realtime.encoding import build_binary_header, frame_binary
+from realtime.frames import Frames
 from realtime.limits.addresses import name_sender
-from realtime.outbox import Frames
 from realtime.project_code import call_code, find_threads
 from realtime.sources import Array, Source, find_source
 

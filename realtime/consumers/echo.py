@@ -5,8 +5,8 @@ from typing import Any
 from realtime.consumers.base import SessionConsumer
 from realtime.core.entries import LongMessage
 from realtime.core.queries import refuse_unknown
+from realtime.frames import frame_bytes, frame_text
 from realtime.limits import Excess
-from realtime.outbox import frame_bytes, frame_text
 
 
 class EchoConsumer(SessionConsumer):

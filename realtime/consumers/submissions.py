@@ -9,7 +9,7 @@ from realtime.conf import Settings
 from realtime.core.errors import CodedError
 from realtime.core.messages import Ack, Ref, encode_message
 from realtime.core.topics import Topic
-from realtime.outbox import Frames, frame_text, join_frames
+from realtime.frames import Frames, frame_text, join_frames
 from realtime.pipeline import Receipt
 
 

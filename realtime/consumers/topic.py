@@ -43,10 +43,10 @@ from realtime.core.messages import (
     parse_message,
 )
 from realtime.core.topics import build_topic
+from realtime.frames import frame_text
 from realtime.held_topics import HeldTopic
 from realtime.history import Item
 from realtime.intake import find_namespace, take_data
-from realtime.outbox import frame_text
 from realtime.policies import NO_RIGHTS
 from realtime.runtime import scope_id
 from realtime.sessions import pick_retry_after

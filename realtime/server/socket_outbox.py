@@ -19,7 +19,8 @@ from twisted.internet.interfaces import IPullProducer
 from zope.interface import implementer
 
 from realtime.core.close_codes import CloseCode
-from realtime.outbox import ABORT_DELAY, CLOSE_PATIENCE, Frames, Wire
+from realtime.frames import Frames, Wire
+from realtime.outbox import ABORT_DELAY, CLOSE_PATIENCE
 
 # How much the transport is given at a time, in bytes.
 PIECE = 128 * 1024

@@ -19,7 +19,8 @@ from websockets.server import ServerProtocol
 from realtime.core.close_codes import CloseCode
 from realtime.core.entries import LongMessage
 from realtime.core.framing import PING, build_close, build_frame
-from realtime.outbox import EXTENSION, frame_bytes, frame_text
+from realtime.frames import frame_bytes, frame_text
+from realtime.outbox import EXTENSION
 from realtime.server.handshake import answer_upgrade, build_scope, read_headers
 from realtime.server.parser import MessageParser
 from realtime.server.socket_outbox import SocketOutbox

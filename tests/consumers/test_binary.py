@@ -20,7 +20,8 @@ import pytest
 from realtime.consumers.binary import BinaryConsumer
 from realtime.core.messages import ArrayRequest
 from realtime.core.topics import parse_topic
-from realtime.outbox import Outbox, frame_text
+from realtime.frames import frame_text
+from realtime.outbox import Outbox
 from tests.clients import TIMEOUT, Client, open_client, save_array
 from tests.servers import Project, Server, start_server
 

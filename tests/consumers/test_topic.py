@@ -18,7 +18,8 @@ from realtime.consumers.stats import StatsConsumer
 from realtime.core.close_codes import CloseCode
 from realtime.core.errors import Unavailable
 from realtime.core.identity import Identity
-from realtime.outbox import ABORT_DELAY, frame_text
+from realtime.frames import frame_text
+from realtime.outbox import ABORT_DELAY
 from realtime.runtime import Runtime
 from realtime.sessions import Session
 from realtime.subscriptions import Subscription

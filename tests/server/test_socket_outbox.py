@@ -11,7 +11,8 @@ from twisted.internet import tcp
 
 from realtime.core.close_codes import CloseCode
 from realtime.core.framing import FRAGMENT
-from realtime.outbox import ABORT_DELAY, CLOSE_PATIENCE, frame_bytes
+from realtime.frames import frame_bytes
+from realtime.outbox import ABORT_DELAY, CLOSE_PATIENCE
 from realtime.server.socket_outbox import UNSENT, SocketOutbox
 from tests.virtual_time import virtual_time as virtual_time
 
