@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Page, Route, expect, sync_playwright
 from websockets.sync.client import ClientConnection, connect
 
 from tests.clients import save_array
+from tests.clients.conftest import sign_again
 from tests.servers import ROOT, START_TIMEOUT, Project, Server, start_server
 
 BLOCK = re.compile(r"^```\w+\n(?:# |// |<!-- )(\S+\.\w+)(?: -->)?\n(.*?)^```$", re.DOTALL | re.M)
@@ -126,27 +127,87 @@ def test_a_worker_publishes_each_job_once(kitchen: Server, recipes: Path) -> Non
     assert json.loads(run(recipes, "worker.py", kitchen)) == list(range(1, 51))
 
 
-def test_a_page_shows_what_is_said_and_says_something(kitchen: Server) -> None:
-    complaints: list[str] = []
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """A page of Chromium, in which no error may stay uncaught."""
+    errors: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"),
             args=["--no-sandbox", "--disable-background-networking", "--disable-gpu"],
         )
         page = browser.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(f"{kitchen.http}/static/board/index.html")
-        page.get_by_label("Name").fill("demo")
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_role("status")).to_have_text("live", timeout=30_000)
-        page.get_by_label("Say").fill("<b>hello</b>")
-        page.get_by_role("button", name="Send").click()
-        expect(page.get_by_role("listitem")).to_have_text(["demo: <b>hello</b>"], timeout=30_000)
-        expect(page.get_by_label("Say")).to_have_value("", timeout=30_000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        yield page
         browser.close()
+    assert errors == []
+
+
+def sign_in(page: Page) -> None:
+    """Fill in the form of the page, and send it."""
+    page.get_by_label("Name").fill("demo")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def test_a_page_shows_what_is_said_and_says_something(kitchen: Server, page: Page) -> None:
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.goto(f"{kitchen.http}/static/board/index.html")
+    sign_in(page)
+    expect(page.get_by_role("status")).to_have_text("live", timeout=30_000)
+    page.get_by_label("Say").fill("<b>hello</b>")
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_role("listitem")).to_have_text(["demo: <b>hello</b>"], timeout=30_000)
+    expect(page.get_by_label("Say")).to_have_value("", timeout=30_000)
     assert complaints == []
+
+
+def test_a_page_whose_password_is_wrong_says_so(kitchen: Server, page: Page) -> None:
+    page.goto(f"{kitchen.http}/static/board/index.html")
+    page.get_by_label("Name").fill("demo")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("status")).to_contain_text("password right?", timeout=30_000)
+    expect(page.get_by_label("Say")).to_be_hidden()
+
+
+def test_a_page_whose_renewal_got_no_answer_asks_for_the_password_again(
+    kitchen: Server, page: Page
+) -> None:
+    """The server has spent the refresh token; sent once more, it would look stolen."""
+    refreshes = 0
+
+    def expire(route: Route) -> None:
+        """Sign in, with an access token that is over."""
+        answer = route.fetch()
+        pair = answer.json()
+        route.fulfill(
+            response=answer,
+            json={**pair, "access": sign_again(kitchen.project, pair["access"], -60)},
+        )
+
+    def lose(route: Route) -> None:
+        nonlocal refreshes
+        refreshes += 1
+        assert route.fetch().ok
+        route.abort()
+
+    page.route("**/api/token/", expire, times=1)
+    page.route("**/api/token/refresh/", lose)
+    page.goto(f"{kitchen.http}/static/board/index.html")
+    sign_in(page)
+    status, button = page.get_by_role("status"), page.get_by_role("button", name="Sign in")
+    expect(status).to_have_text("Please sign in again.", timeout=30_000)
+    expect(page.get_by_label("Say")).to_be_hidden()
+    button.click()
+    expect(status).to_have_text("live", timeout=30_000)
+    expect(button).to_be_hidden()
+    page.get_by_label("Say").fill("again")
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_role("listitem").last).to_have_text("demo: again", timeout=30_000)
+    assert page.get_by_text("demo: again").count() == 1
+    assert refreshes == 1
 
 
 def test_every_recipe_is_run(recipes: Path) -> None:

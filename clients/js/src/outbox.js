@@ -19,7 +19,6 @@ const UPLOAD_CHUNK = 2 ** 20; // bytes; on a slow line longer ones would be too 
  * @property {(frame: string | Uint8Array) => boolean} send whether it was written; after a false, never again
  * @property {Limits} limits
  * @property {string | null} user null = anonymous: sends no `id` of our making
- * @property {boolean} deduplicates a publish may be repeated under its `id`
  *
  * @typedef {object} Pending
  * @property {"publish" | "read" | "once"} kind a `once` belongs to one connection, and ends with it
@@ -36,6 +35,8 @@ const UPLOAD_CHUNK = 2 ** 20; // bytes; on a slow line longer ones would be too 
  */
 
 export class Outbox {
+  /** Whether the topic has one: without, an `id` has no effect. Until the server's epoch tells, it is so. */
+  hasHistory = true;
   #options;
   /** In the order they were asked. @type {Map<unknown, Pending>} */
   #pending = new Map();
@@ -86,14 +87,15 @@ export class Outbox {
 
   /** The connection is gone. */
   lose() {
-    const repeatable = this.#connection?.deduplicates;
+    const isLoss = this.#connection !== null;
+    const repeatable = this.#isRepeatable;
     this.#connection = null;
     this.#writes = false;
     const why = "the connection was lost before the answer";
     for (const [ref, { kind, sent, id, repeat }] of this.#pending) {
       clearTimeout(repeat);
       if (kind === "once") this.#reject(ref, new ConnectionLost(why));
-      else if (kind === "publish" && sent && repeatable === false) this.#reject(ref, new UnknownOutcome(id, why));
+      else if (kind === "publish" && sent && isLoss && !repeatable) this.#reject(ref, new UnknownOutcome(id, why));
     }
   }
 
@@ -116,7 +118,7 @@ export class Outbox {
     const pending = this.#pending.get(ref);
     if (code !== "unavailable" || pending?.kind !== "publish") {
       this.#reject(ref, new RequestRefused(code, detail));
-    } else if (!this.#connection?.deduplicates) {
+    } else if (!this.#isRepeatable) {
       this.#reject(ref, new UnknownOutcome(undefined, detail));
     } else {
       // It may have happened all the same; the id makes it safe to repeat.
@@ -124,6 +126,11 @@ export class Outbox {
       pending.repeats += 1;
       pending.repeat = setTimeout(() => this.#transmit(ref), delay);
     }
+  }
+
+  /** A publish may be sent again under its `id`. */
+  get #isRepeatable() {
+    return this.hasHistory && this.#connection !== null && this.#connection.user !== null;
   }
 
   /** @param {any} ref */

@@ -278,12 +278,14 @@ export class Stream extends Target {
     else if (type === "error" && message.ref === null) this.#dispatch("error", message);
     else if (type === "error") this.#outbox.refuse(message);
     else if (REPLIES.has(type)) {
+      if (type === "ack") this.#outbox.hasHistory = message.epoch !== null;
       this.#outbox.answer(message.ref, message);
       if (type !== "refreshed") return;
       this.#renewal?.schedule(message.expires_at);
       this.#dispatch("refreshed", message);
     } else if (type === "subscribed") {
-      if (this.#goLive(message.epoch !== null)) this.#surface(message);
+      this.#outbox.hasHistory = message.epoch !== null;
+      if (this.#goLive()) this.#surface(message);
     } else if (SURFACED.has(type)) this.#surface(message);
   }
 
@@ -324,17 +326,16 @@ export class Stream extends Target {
     Object.assign(this, { session, user, limits });
     this.#pingInterval = ping_interval * 1000;
     this.#renewal?.start(expires_at, server_time);
-    if (!this.#options.subscribe) this.#goLive(true);
+    if (!this.#options.subscribe) this.#goLive();
   }
 
-  /** @param {boolean} hasHistory without which an `id` has no effect @returns {boolean} whether it is */
-  #goLive(hasHistory) {
+  /** @returns {boolean} whether it is */
+  #goLive() {
     if (!this.#link.goLive(this.#pingInterval)) return false; // a listener closed or reconnected
     this.#outbox.open({
       send: (frame) => this.#link.send(frame),
       limits: /** @type {Limits} */ (this.limits),
       user: this.user,
-      deduplicates: this.user !== null && hasHistory,
     });
     return true;
   }

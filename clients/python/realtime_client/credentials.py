@@ -7,9 +7,12 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from http import HTTPStatus
+from http.client import BadStatusLine, IncompleteRead
 from typing import Any
 from urllib.parse import urlsplit
 
+from realtime_client.closes import judge_handshake
 from realtime_client.errors import ConnectionEnded
 
 # An access token is given again while it lasts for longer than this (s): more than the time
@@ -23,7 +26,7 @@ class SignIn:
 
     `url` is the server's, with any path and any of http, https, ws, wss. It blocks, and may be
     called from several threads. Raises ConnectionEnded where the server refuses the password, and
-    OSError where it cannot be reached.
+    OSError where there is no token for now: the server cannot be reached, or told us to wait.
     """
 
     def __init__(
@@ -45,25 +48,41 @@ class SignIn:
         self._lock = threading.Lock()
         self._access = ""
         self._refresh = ""
-        self._good_until = 0.0
+        self._lasts = _Countdown(0.0)
+        self._waits = _Countdown(0.0)  # the server told us to
 
     def __call__(self) -> str:
         """An access token that lasts for a while."""
         with self._lock:
-            if time.monotonic() >= self._good_until:
+            if not self._access or self._lasts.is_over:
                 self._renew()
             return self._access
 
+    def discard(self, token: str) -> None:
+        """The server found this one expired, whatever the clock here says: give it no more."""
+        with self._lock:
+            if token == self._access:
+                self._access = ""
+
     def _renew(self) -> None:
+        if not self._waits.is_over:
+            raise OSError("the server has told this client to wait before it signs in")
+        # A refresh token is good for one use. Should the answer be lost, it may not come again: the
+        # server would take it for stolen, and end the sign-in with its sessions.
+        refresh, self._refresh = self._refresh, ""
         pair = None
-        if self._refresh:
-            pair = self._post("refresh/", refresh=self._refresh)
+        if refresh:
+            try:
+                pair = self._post("refresh/", refresh=refresh)
+            except _NotUsed:
+                self._refresh = refresh
+                raise
         if pair is None:
             pair = self._post("", username=self._username, password=self._password)
         if pair is None:
             raise ConnectionEnded(None, "the server refused the username or the password")
         self._access, self._refresh = pair["access"], pair["refresh"]
-        self._good_until = time.monotonic() + _read_lifetime(self._access) - SPARE_SECONDS
+        self._lasts = _Countdown(_read_lifetime(self._access) - SPARE_SECONDS)
 
     def _post(self, path: str, **fields: str) -> Any:
         """The answer; None where the server refuses what was sent."""
@@ -81,7 +100,39 @@ class SignIn:
             with error:
                 if error.code in (400, 401, 403):
                     return None
-                raise OSError(f"{self._root}{path} answered with HTTP {error.code}") from error
+                raise self._translate(error) from error
+        except urllib.error.URLError as error:
+            if isinstance(error.reason, ConnectionRefusedError):
+                raise _NotUsed(str(error)) from error
+            raise
+        except (BadStatusLine, IncompleteRead, json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise OSError(f"{self._root}{path} gave no whole answer: {error!r}") from error
+
+    def _translate(self, error: urllib.error.HTTPError) -> OSError:
+        text = f"{error.url} answered with HTTP {error.code}"
+        verdict = judge_handshake(error.code, error.headers.get("Retry-After"))
+        if verdict.is_final:
+            return ConnectionEnded(None, text)
+        self._waits = _Countdown(verdict.delay or 0.0)
+        return _NotUsed(text) if error.code == HTTPStatus.TOO_MANY_REQUESTS else OSError(text)
+
+
+class _NotUsed(OSError):
+    """The server has not looked at what was sent."""
+
+
+class _Countdown:
+    """Is over so many seconds from now, by the steady clock or by that of the wall.
+
+    The one stands still while a computer sleeps; the other may be set back.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._ends = (time.monotonic() + seconds, time.time() + seconds)
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._ends[0] or time.time() >= self._ends[1]
 
 
 def _read_lifetime(token: str) -> float:

@@ -2,7 +2,8 @@
 
 A publication keeps its `id` for life, so that sending it again publishes it once. Without an id
 (anonymous sessions may not give one) or on a topic without history (where it has no effect)
-nothing that was sent is sent again: its outcome is unknown once the connection is lost.
+nothing that was sent is sent again: its outcome is unknown once the connection is lost. A topic is
+taken to have a history until the server tells that it has no epoch.
 """
 
 import heapq
@@ -26,7 +27,7 @@ class Pending:
     format: str | None = None
     first_sent: float | None = None
     last_sent: float = 0.0
-    can_repeat: bool = True
+    carries_id: bool = True  # as it was last sent
     attempts: int = 0
     size: int = field(init=False)
 
@@ -49,12 +50,16 @@ class Pending:
 
 
 class Ledger:
-    """All publications that are not confirmed, in order. Times are seconds of any steady clock."""
+    """All publications that are not confirmed, in order. Times are seconds of any steady clock.
+
+    `has_history` is whether the topic has one, so that an id has an effect.
+    """
 
     def __init__(self, *, max_count: int, max_bytes: int, lifetime: float) -> None:
         self._max_count = max_count
         self._max_bytes = max_bytes
         self._lifetime = lifetime
+        self.has_history = True
         self._all: dict[int, Pending] = {}
         self._bytes = 0
         self._unsent: deque[Pending] = deque()
@@ -91,13 +96,13 @@ class Ledger:
         """How long until one that was put off is due; None if there is none."""
         return max(self._later[0][0] - now, 0.0) if self._later else None
 
-    def mark_sent(self, pending: Pending, now: float, *, can_repeat: bool) -> None:
+    def mark_sent(self, pending: Pending, now: float, *, with_id: bool) -> None:
         """Its last message is about to leave: from now on it may have been published."""
         if self._unsent and self._unsent[0] is pending:
             self._unsent.popleft()
         if pending.ref not in self._all:
             return
-        pending.can_repeat = can_repeat
+        pending.carries_id = with_id
         if pending.first_sent is None:
             pending.first_sent = now
         pending.last_sent = now
@@ -115,6 +120,10 @@ class Ledger:
         """The one of that ref."""
         return self._all.get(ref) if type(ref) is int else None
 
+    def can_repeat(self, pending: Pending) -> bool:
+        """Whether sending it again publishes it once."""
+        return pending.carries_id and self.has_history
+
     def put_off(self, pending: Pending, until: float) -> None:
         """Send it again later, under the same id."""
         self._sent.pop(pending.ref, None)
@@ -123,7 +132,7 @@ class Ledger:
 
     def disconnect(self) -> list[Pending]:
         """The connection is lost: returns those whose outcome is unknown; the others go again."""
-        unknown = [pending for pending in self._sent.values() if not pending.can_repeat]
+        unknown = [pending for pending in self._sent.values() if not self.can_repeat(pending)]
         for pending in unknown:
             self.settle(pending.ref)
         again = [*self._sent.values(), *(p for p in self._unsent if p.ref in self._all)]
@@ -136,7 +145,7 @@ class Ledger:
         return [
             pending
             for pending in self._sent.values()
-            if pending.can_repeat and pending.last_sent < since
+            if self.can_repeat(pending) and pending.last_sent < since
         ]
 
     def expire(self, now: float) -> list[Pending]:

@@ -36,6 +36,8 @@ class Pool(Connections):
     PoolExhausted. Times are in seconds.
     """
 
+    _has_history = True  # until an ack tells otherwise
+
     async def request(self, shape: Sequence[int], **options: Any) -> "NDArray":
         """An array made by the server, asked on any connection, again where one breaks."""
         return await self._repeat(lambda stream: stream.request(shape, **options))
@@ -43,18 +45,26 @@ class Pool(Connections):
     async def publish(self, data: Any, *, id: str | None = None) -> Ack:
         """Publish a JSON value once, by whichever connection confirms it.
 
-        It has an id, so it is repeated on another connection where one breaks; not so where the
-        session is anonymous: then UnknownOutcome is raised.
+        It has an id, so it is repeated on another connection where one breaks. UnknownOutcome is
+        raised instead where the session is anonymous, or the topic has no history; a pool that
+        does not subscribe learns that from its first ack.
         """
         own = id or uuid.uuid4().hex
-        return await self._repeat(lambda stream: stream.publish(data, id=_pick_id(stream, id, own)))
+        return await self._publish(
+            lambda stream: stream.publish(data, id=_pick_id(stream, id, own))
+        )
 
     async def publish_array(self, array: "npt.ArrayLike", *, id: str | None = None) -> Ack:
         """Publish an array once, as `publish`."""
         own = id or uuid.uuid4().hex
-        return await self._repeat(
+        return await self._publish(
             lambda stream: stream.publish_array(array, id=_pick_id(stream, id, own))
         )
+
+    async def _publish(self, ask: Callable[[Stream], Awaitable[Ack]]) -> Ack:
+        ack = await self._repeat(ask)
+        self._has_history = ack.epoch is not None
+        return ack
 
     async def _repeat(self, ask: Callable[[Stream], Awaitable[Result]]) -> Result:
         for attempt in itertools.count():
@@ -62,13 +72,18 @@ class Pool(Connections):
                 try:
                     return await ask(stream)
                 except UnknownOutcome:
-                    if _is_anonymous(stream):
+                    if _is_anonymous(stream) or not self._may_repeat(stream):
                         raise
                 except (ConnectionLost, ConnectionEnded) as error:
                     logger.info("a pooled connection broke (%s); asking another", error)
             config = self._config
             await asyncio.sleep(config.backoff.delay(attempt, config.chance()))
         raise AssertionError("unreachable")
+
+    def _may_repeat(self, stream: Stream) -> bool:
+        """Whether the topic has a history: without, an id has no effect."""
+        subscribed = stream.subscribed
+        return self._has_history if subscribed is None else subscribed.epoch is not None
 
 
 def _is_anonymous(stream: Stream) -> bool:

@@ -38,7 +38,6 @@ class Publisher:
         self._work = asyncio.Event()
         self._is_online = False
         self._ended: Exception | None = None
-        self.has_history = True  # an id has an effect; False once the topic has told otherwise
 
     @property
     def is_waiting(self) -> bool:
@@ -107,12 +106,16 @@ class Publisher:
                 self._ledger.put_off(pending, now)
                 self._work.set()
 
+    def learn_epoch(self, epoch: str | None) -> None:
+        """What the server said of the topic: without an epoch it has no history."""
+        self._ledger.has_history = epoch is not None
+
     def take_ack(self, ack: Ack) -> None:
         """A publication is confirmed."""
+        self.learn_epoch(ack.epoch)
         pending = self._ledger.settle(ack.ref)
         if pending is None:
             return
-        self.has_history = ack.epoch is not None
         outcome = self._outcomes.get(pending.ref)
         if outcome is not None and not outcome.done():
             outcome.set_result(ack)
@@ -124,20 +127,20 @@ class Publisher:
             return False
         if error.code != UNAVAILABLE:
             self._settle(pending, RequestRefused(error.code, error.detail))
-        elif pending.can_repeat:
+        elif self._ledger.can_repeat(pending):
             delay = self._config.backoff.delay(pending.attempts, self._config.chance())
             logger.info("a publication is unavailable; again in %.1f s", delay)
             self._ledger.put_off(pending, self._loop.time() + delay)
             self._work.set()
         else:
-            self._fail(pending, f"{error.detail}, and without an id it cannot be repeated")
+            self._fail(pending, f"{error.detail}, and {_explain(pending)}")
         return True
 
     def disconnect(self) -> None:
         """The connection is lost."""
         self._is_online = False
         for pending in self._ledger.disconnect():
-            self._fail(pending, "the connection broke, and without an id it cannot be repeated")
+            self._fail(pending, f"the connection broke, and {_explain(pending)}")
         self._let_in(all=True)  # they are told that the queue is full
 
     def end(self, error: Exception) -> None:
@@ -160,8 +163,8 @@ class Publisher:
             return
         for frame in first:
             await link.send(frame)
-        can_repeat = (is_known or pending.has_own_id) and self.has_history
-        self._ledger.mark_sent(pending, self._loop.time(), can_repeat=can_repeat)
+        with_id = is_known or pending.has_own_id
+        self._ledger.mark_sent(pending, self._loop.time(), with_id=with_id)
         await link.send(last)
 
     async def _wait_for_room(self, size: int) -> None:
@@ -200,3 +203,10 @@ class Publisher:
         outcome = self._outcomes.get(pending.ref)
         if outcome is not None and not outcome.done():
             outcome.set_exception(error)
+
+
+def _explain(pending: Pending) -> str:
+    """Why it may not be sent again."""
+    if not pending.carries_id:
+        return "without an id it cannot be repeated"
+    return "the topic has no history, so its id has no effect"

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from realtime_client.closes import TokenSource
 from realtime_client.config import Config
 from realtime_client.errors import (
     ConnectionEnded,
@@ -32,7 +33,7 @@ from realtime_client.messages import (
 from realtime_client.positions import Position
 from realtime_client.publisher import Publisher
 from realtime_client.questions import Questions
-from realtime_client.tokens import Token, fetch_token
+from realtime_client.tokens import Tokens
 
 logger = logging.getLogger("realtime_client")
 
@@ -40,6 +41,7 @@ Expected = TypeVar("Expected", Hello, Subscribed)
 
 # A token is not renewed more often than this (s), however short it lasts.
 SHORTEST_RENEWAL = 1.0
+REFUSED_TOKEN = "invalid_token"  # noqa: S105 (the code of an error)
 
 
 class Overrun(ProtocolFault):
@@ -82,9 +84,9 @@ class Session:
         self.hello = await self._expect(Hello)
         if subscribes:
             self.subscribed = await self._expect(Subscribed)
-            self._publisher.has_history = self.subscribed.epoch is not None
+            self._publisher.learn_epoch(self.subscribed.epoch)
 
-    async def run(self, token: Token) -> None:
+    async def run(self, tokens: Tokens) -> None:
         """Work until the connection is lost; raises ConnectionLost or ProtocolFault."""
         self._kept = self._incoming.tracker.position
         helpers = [
@@ -92,8 +94,8 @@ class Session:
             self._watch_life(),
             self._come_back_for_dropped(),
         ]
-        if callable(token) and self.hello.expires_at is not None:
-            helpers.append(self._renew(token, self.hello.expires_at, self.hello.server_time))
+        if tokens.source is TokenSource.CALLABLE and self.hello.expires_at is not None:
+            helpers.append(self._renew(tokens, self.hello.expires_at))
         self._questions.connect(self._link)
         try:
             await _race(self._read(), *helpers)
@@ -183,18 +185,22 @@ class Session:
                     self._link.abort()
                     return
 
-    async def _renew(self, token: Token, expires_at: datetime, now: datetime) -> None:
+    async def _renew(self, tokens: Tokens, expires_at: datetime) -> None:
         """Send a new token before each end of the old one."""
         config = self._config
         attempt = 0
+        began = self._loop.time()
         while True:
+            # The server's time: the clock of this machine may be wrong. Where a computer slept for
+            # so long that this is late, the session ends with 4001, and the next has a new token.
+            now = self.hello.server_time + timedelta(seconds=self._loop.time() - began)
             left = (expires_at - now).total_seconds()
             margin = min(config.refresh_margin, left / 5)
             # A bit earlier than need be, each client at a time of its own.
             delay = left - margin * (1 + 0.5 * config.chance())
             await asyncio.sleep(max(delay, SHORTEST_RENEWAL))
             try:
-                fresh = await fetch_token(token)
+                fresh = await tokens.fetch()
                 reply = await self._questions.ask(
                     {"type": "refresh", "token": fresh},
                     timeout=config.reply_timeout,
@@ -208,12 +214,14 @@ class Session:
             except (OSError, RequestRefused) as error:
                 # Again, until the session ends with 4001; the next asks for a new token then.
                 logger.warning("the token could not be renewed: %s", error)
+                if isinstance(error, RequestRefused) and error.code == REFUSED_TOKEN:
+                    tokens.discard()
                 await asyncio.sleep(config.backoff.delay(attempt, config.chance()))
                 attempt += 1
                 continue
             assert isinstance(reply, Refreshed)
             attempt = 0
-            now, expires_at = datetime.now(UTC), reply.expires_at
+            expires_at = reply.expires_at
             logger.debug("token renewed until %s", expires_at)
 
 

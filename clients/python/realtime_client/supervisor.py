@@ -24,7 +24,7 @@ from realtime_client.publisher import Publisher
 from realtime_client.questions import Questions
 from realtime_client.session import Overrun, Session
 from realtime_client.states import State, StateChange
-from realtime_client.tokens import Token, fetch_token, find_source
+from realtime_client.tokens import Token, Tokens
 
 logger = logging.getLogger("realtime_client")
 
@@ -52,7 +52,7 @@ class Supervisor:
         refs: Iterator[int],
     ) -> None:
         self._build_url = build_url
-        self._token = token
+        self._tokens = Tokens(token)
         self._subscribes = subscribes
         self._on_state = on_state
         self._config = config
@@ -113,7 +113,7 @@ class Supervisor:
                 session = await self._open()
                 began = self._loop.time()
                 try:
-                    await session.run(self._token)
+                    await session.run(self._tokens)
                 finally:
                     stood = self._loop.time() - began
             except (ProtocolFault, OSError) as error:  # ours are OSErrors too
@@ -131,7 +131,7 @@ class Supervisor:
 
     async def _open(self) -> Session:
         """Connect and greet; raises what a failed attempt may raise."""
-        token = await fetch_token(self._token)
+        token = await self._tokens.fetch()
         url = self._build_url(self._tracker.position)
         link = self._link = await Link.open(url, token, self._config)
         session = Session(
@@ -172,6 +172,8 @@ class Supervisor:
             self._move(StateChange(State.WAITING, reason=str(error), delay=0.0))
             return 0.0  # no failure: the reader has caught up
         code, reason, verdict = self._examine(error)
+        if verdict.needs_new_token:
+            self._tokens.discard()
         if self._refusal is not None:
             reason = f"{reason}: {self._refusal.detail}" if reason else self._refusal.detail
         if verdict.is_final:
@@ -198,7 +200,7 @@ class Supervisor:
     def _examine(self, error: Exception) -> tuple[int | None, str, Verdict]:
         match error:
             case ConnectionLost():
-                verdict = judge_close(error.code, error.reason, token=find_source(self._token))
+                verdict = judge_close(error.code, error.reason, token=self._tokens.source)
                 return unshift_code(error.code), error.reason, verdict
             case HandshakeRefused():
                 return None, error.reason, judge_handshake(error.status, error.header)

@@ -452,6 +452,41 @@ test("on a topic without history an id has no effect, so nothing is repeated", a
   await assert.rejects(sent, UnknownOutcome);
 });
 
+test("without a subscription what has no answer is repeated until told otherwise", async (t) => {
+  const { stream, sockets } = await open(t, { subscribe: false });
+  sockets.last.greet();
+  const sent = stream.publish("x", { id: "mine" });
+  const [first] = sockets.last.messages;
+  sockets.last.end(1006);
+  await comeBack();
+  sockets.last.greet();
+  assert.deepEqual(sockets.last.messages, [first]);
+  sockets.last.say({ type: "ack", ref: first.ref, topic: "t", offset: 1, epoch: "e", duplicate: true });
+  assert.equal((await sent).duplicate, true);
+});
+
+test("without a subscription an ack tells whether what has no answer yet may be repeated", async (t) => {
+  for (const epoch of ["e", null]) {
+    const { stream, sockets } = await open(t, { subscribe: false });
+    sockets.last.greet();
+    const answers = [stream.publish("x"), stream.publish("y")];
+    const [{ ref }, second] = sockets.last.messages;
+    const ack = { type: "ack", topic: "t", offset: epoch && 1, epoch, duplicate: false };
+    sockets.last.say({ ...ack, ref });
+    assert.equal((await answers[0]).epoch, epoch);
+    sockets.last.end(1006);
+    if (epoch === null) {
+      await assert.rejects(answers[1], UnknownOutcome);
+      continue;
+    }
+    await comeBack();
+    sockets.last.greet();
+    assert.deepEqual(sockets.last.messages, [second]);
+    sockets.last.say({ ...ack, ref: second.ref });
+    await answers[1];
+  }
+});
+
 test("offline, a bounded number of messages waits", async (t) => {
   const { stream } = await open(t, { maxQueued: 2 });
   const waiting = [stream.publish(1), stream.publish(2)];

@@ -23,10 +23,10 @@ def add(ledger: Ledger, *refs: int) -> list[Pending]:
     return pending
 
 
-def send_all(ledger: Ledger, now: float = 0.0, *, can_repeat: bool = True) -> list[int]:
+def send_all(ledger: Ledger, now: float = 0.0, *, with_id: bool = True) -> list[int]:
     sent = []
     while (pending := ledger.next_unsent(now)) is not None:
-        ledger.mark_sent(pending, now, can_repeat=can_repeat)
+        ledger.mark_sent(pending, now, with_id=with_id)
         sent.append(pending.ref)
     return sent
 
@@ -51,9 +51,30 @@ def test_what_is_not_confirmed_goes_again_first_and_in_order() -> None:
 def test_one_whose_last_message_did_not_leave_goes_again_even_without_an_id() -> None:
     ledger = build()
     [first, second] = add(ledger, 1, 2)
-    ledger.mark_sent(first, 0.0, can_repeat=False)
+    ledger.mark_sent(first, 0.0, with_id=False)
     assert ledger.next_unsent(0.0) is second  # its chunks are under way, all but the last
     assert ledger.disconnect() == [first]
+    assert send_all(ledger) == [2]
+
+
+def test_nothing_goes_again_where_the_topic_has_no_history() -> None:
+    ledger = build()
+    ledger.has_history = False
+    [first, second] = add(ledger, 1, 2)
+    send_all(ledger)
+    assert ledger.find_silent(since=1.0) == []
+    assert ledger.disconnect() == [first, second]
+
+
+def test_one_that_was_sent_before_a_topic_got_its_history_goes_again() -> None:
+    ledger = build()
+    ledger.has_history = False
+    [_, second] = add(ledger, 1, 2)
+    send_all(ledger)
+    ledger.settle(1)
+    ledger.has_history = True
+    assert ledger.find_silent(since=1.0) == [second]
+    assert ledger.disconnect() == []
     assert send_all(ledger) == [2]
 
 

@@ -4,11 +4,14 @@ import asyncio
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from realtime_client import (
+    Ack,
+    Backoff,
     Config,
     ConnectionEnded,
     ConnectionLost,
@@ -16,6 +19,7 @@ from realtime_client import (
     PoolClosed,
     PoolExhausted,
     State,
+    UnknownOutcome,
     connect,
 )
 from tests.breaking_proxy import breaking_proxy
@@ -383,6 +387,51 @@ async def test_chance_cannot_make_it_lose_count(factory: Factory) -> None:
         pool.release(stream)
     await pool.close()
     assert factory.open == 0
+
+
+# Publications
+
+ACK = {"ref": 1, "topic": "t", "duplicate": False}
+
+
+class PublishingStream(FakeStream):
+    """Gives an outcome for each publication."""
+
+    def __init__(self, outcomes: list[Ack | Exception]) -> None:
+        super().__init__()
+        self.subscribed = None
+        self.outcomes = outcomes
+        self.published: list[str | None] = []
+
+    async def publish(self, data: Any, *, id: str | None = None) -> Ack:
+        self.published.append(id)
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+@pytest.mark.parametrize(("epoch", "repeats"), [("e", True), (None, False), ("unknown", True)])
+async def test_a_publication_is_repeated_unless_an_ack_has_told_of_no_history(
+    epoch: str | None, repeats: bool
+) -> None:
+    good = Ack(offset=1, epoch="e", **ACK)
+    first: list[Ack | Exception] = [] if epoch == "unknown" else [replace(good, epoch=epoch)]
+    stream = PublishingStream([*first, UnknownOutcome("i", "it broke"), good])
+
+    async def open_stream() -> Any:
+        return stream
+
+    config = Config(backoff=Backoff(base=0.01, cap=0.01))
+    async with Pool("ws://a/", open_stream=open_stream, config=config) as pool:
+        for _ in first:
+            await pool.publish(0)
+        if repeats:
+            assert await pool.publish(1) is good
+            assert stream.published[-1] == stream.published[-2]
+        else:
+            with pytest.raises(UnknownOutcome):
+                await pool.publish(1)
 
 
 # Against the real server

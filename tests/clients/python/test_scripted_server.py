@@ -13,6 +13,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from realtime_client import (
+    Ack,
     Config,
     ConnectionEnded,
     ConnectionLost,
@@ -56,10 +57,12 @@ class Peer:
     async def receive(self) -> Any:
         return json.loads(await self.connection.recv())
 
-    async def greet(
-        self, *, user: str | None = "anna", next: int = 1, recovered: bool | None = None
+    async def say_hello(
+        self, *, user: str | None = "anna", lasts: float = 600, ahead: float = 0.0
     ) -> None:
-        expires = datetime.now(UTC) + timedelta(seconds=600)
+        """The token lasts for so many seconds; the server's clock is so many ahead of ours."""
+        now = datetime.now(UTC) + timedelta(seconds=ahead)
+        expires = now + timedelta(seconds=lasts)
         await self.send(
             type="hello",
             session="s",
@@ -67,12 +70,21 @@ class Peer:
             user=user,
             expires_at=None if user is None else expires.isoformat(),
             protocol="realtime.v1",
-            server_time=datetime.now(UTC).isoformat(),
+            server_time=now.isoformat(),
             ping_interval=20,
             limits=LIMITS,
         )
+
+    async def greet(self, *, next: int = 1, recovered: bool | None = None, **hello: Any) -> None:
+        await self.say_hello(**hello)
         await self.send(
             type="subscribed", topic="t", epoch="e", offset=9, next=next, recovered=recovered
+        )
+
+    async def ack(self, message: dict[str, Any], *, epoch: str | None = "e") -> None:
+        offset = None if epoch is None else 1
+        await self.send(
+            type="ack", ref=message["ref"], topic="t", offset=offset, epoch=epoch, duplicate=False
         )
 
     async def publish(self, offset: int, **more: Any) -> None:
@@ -365,19 +377,7 @@ async def test_a_token_that_cannot_be_renewed_at_once_is_asked_for_again(
         return str(answer)
 
     async def expire_soon(peer: Peer) -> None:
-        now = datetime.now(UTC)
-        await peer.send(
-            type="hello",
-            session="s",
-            instance="i",
-            user="anna",
-            expires_at=(now + timedelta(seconds=0.4)).isoformat(),
-            protocol="realtime.v1",
-            server_time=now.isoformat(),
-            ping_interval=20,
-            limits=LIMITS,
-        )
-        await peer.send(type="subscribed", topic="t", epoch="e", offset=0, next=1, recovered=None)
+        await peer.greet(lasts=0.4)
         while True:
             message = await peer.receive()
             got.append(message["token"])
@@ -395,3 +395,186 @@ async def test_a_token_that_cannot_be_renewed_at_once_is_asked_for_again(
         assert stream.state is State.LIVE
     assert got == ["refused", "good"]
     assert len(script.peers) == 1
+
+
+async def answer_refreshes(peer: Peer, *, ahead: float = 0.0) -> None:
+    """Each new token lasts for ten minutes."""
+    while True:
+        message = await peer.receive()
+        expires = datetime.now(UTC) + timedelta(seconds=600 + ahead)
+        await peer.send(type="refreshed", ref=message["ref"], expires_at=expires.isoformat())
+
+
+async def test_a_failed_renewal_is_tried_again_before_the_token_ends(
+    config: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not after as long a time as the first one took: the session would have ended."""
+    monkeypatch.setattr("realtime_client.session.SHORTEST_RENEWAL", 0.1)
+    asked: list[float] = []
+
+    async def get_token() -> str:
+        asked.append(asyncio.get_running_loop().time())
+        if len(asked) == 2:
+            raise OSError("no route")
+        return "token"
+
+    async def last_for_three_seconds(peer: Peer) -> None:
+        await peer.greet(lasts=3)
+        await answer_refreshes(peer)
+
+    steady = config(chance=lambda: 0.0)
+    script = Script(last_for_three_seconds)
+    async with running(script) as url, connect(url, token=get_token, config=steady):
+        async with asyncio.timeout(30):
+            while len(asked) < 3:
+                await asyncio.sleep(0.02)
+    assert asked[2] - asked[1] < asked[1] - asked[0] - 1
+
+
+@pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
+async def test_a_clock_that_is_wrong_by_an_hour_renews_no_token_too_often(
+    ahead: float, config: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("realtime_client.session.SHORTEST_RENEWAL", 0.05)
+    asked: list[str] = []
+
+    async def get_token() -> str:
+        asked.append("token")
+        return "token"
+
+    async def expire_soon(peer: Peer) -> None:
+        await peer.greet(lasts=0.2, ahead=ahead)
+        await answer_refreshes(peer, ahead=ahead)
+
+    script = Script(expire_soon)
+    async with running(script) as url, connect(url, token=get_token, config=config()):
+        await asyncio.sleep(0.6)
+    assert len(asked) == 2
+
+
+class KeepingToken:
+    """Gives a token again until it is told that it is no good."""
+
+    def __init__(self) -> None:
+        self.number = 1
+        self.discarded: list[str] = []
+
+    def __call__(self) -> str:
+        return f"token-{self.number}"
+
+    def discard(self, token: str) -> None:
+        self.discarded.append(token)
+        self.number += 1
+
+
+async def test_a_token_function_is_told_which_token_had_expired(config: Configure) -> None:
+    shown: list[str] = []
+
+    async def expire(peer: Peer) -> None:
+        shown.append(peer.connection.request.headers["Authorization"])  # type: ignore[union-attr]
+        await peer.connection.close(4001, "expired")
+
+    async def break_off(peer: Peer) -> None:
+        await peer.greet()
+        await peer.publish(1)
+        peer.connection.transport.abort()
+
+    token = KeepingToken()
+    script = Script(expire, break_off, go_on)
+    async with (
+        asyncio.timeout(30),
+        running(script) as url,
+        connect(url, token=token, config=config()) as stream,
+    ):
+        assert [(await stream.receive()).data for _ in range(2)] == [1, 2]  # type: ignore[union-attr]
+    assert shown == ["Bearer token-1"]
+    assert token.discarded == ["token-1"]  # and not for the connection that broke
+
+
+async def test_a_token_function_is_told_which_token_a_session_refused(
+    config: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("realtime_client.session.SHORTEST_RENEWAL", 0.1)
+    got: list[str] = []
+
+    async def refuse_one(peer: Peer) -> None:
+        await peer.greet(lasts=0.4)
+        message = await peer.receive()
+        got.append(message["token"])
+        await peer.send(type="error", ref=message["ref"], code="invalid_token", detail="no")
+        got.append((await peer.receive())["token"])
+        await peer.publish(1)
+        await peer.stay()
+
+    token = KeepingToken()
+    script = Script(refuse_one)
+    async with (
+        asyncio.timeout(30),
+        running(script) as url,
+        connect(url, token=token, config=config()) as stream,
+    ):
+        await stream.receive()
+    assert got == ["token-1", "token-2"]
+
+
+# Publishing without a subscription, where only an ack tells whether the topic has a history
+
+
+async def accept_all(peer: Peer) -> None:
+    await peer.say_hello()
+    while True:
+        await peer.ack(await peer.receive())
+
+
+async def test_without_a_subscription_what_has_no_answer_is_repeated_until_told_otherwise(
+    config: Configure,
+) -> None:
+    ids: list[str] = []
+
+    async def refuse_and_break(peer: Peer) -> None:
+        await peer.say_hello()
+        message = await peer.receive()
+        ids.append(message["id"])
+        await peer.send(type="error", ref=message["ref"], code="unavailable", detail="not now")
+        ids.append((await peer.receive())["id"])
+        await peer.connection.close(1011)
+
+    async def accept(peer: Peer) -> None:
+        await peer.say_hello()
+        message = await peer.receive()
+        ids.append(message["id"])
+        await peer.ack(message)
+        await peer.stay()
+
+    async with (
+        asyncio.timeout(30),
+        running(Script(refuse_and_break, accept)) as url,
+        connect(url, token="t", subscribe=False, config=config()) as stream,
+    ):
+        assert (await stream.publish("first", id="mine")).offset == 1
+    assert ids == ["mine"] * 3
+
+
+@pytest.mark.parametrize("epoch", ["e", None])
+async def test_without_a_subscription_an_ack_tells_whether_to_repeat(
+    epoch: str | None, config: Configure
+) -> None:
+    """Also for what was sent before it came."""
+
+    async def ack_one_of_two(peer: Peer) -> None:
+        await peer.say_hello()
+        messages = [await peer.receive() for _ in range(2)]
+        await peer.ack(messages[0], epoch=epoch)
+        await peer.connection.close(1011)
+
+    script = Script(ack_one_of_two, accept_all)
+    async with (
+        asyncio.timeout(30),
+        running(script) as url,
+        connect(url, token="t", subscribe=False, config=config()) as stream,
+    ):
+        outcomes = await asyncio.gather(
+            stream.publish(1), stream.publish(2), return_exceptions=True
+        )
+    assert isinstance(outcomes[0], Ack)
+    assert isinstance(outcomes[1], UnknownOutcome if epoch is None else Ack)
