@@ -5,13 +5,11 @@ add a task for each source and a hop to a thread for each message.
 """
 
 import asyncio
-import logging
 import time
 from typing import Any
 from urllib.parse import quote
 
 from channels.consumer import AsyncConsumer
-from django.db import Error as DatabaseFault
 
 from realtime import policies
 from realtime.consumers.handshake import Refusal, shake_hands
@@ -24,7 +22,6 @@ from realtime.core.errors import (
     ErrorCode,
     InvalidToken,
     RateLimited,
-    Unavailable,
     UnknownTopic,
 )
 from realtime.core.identity import Identity
@@ -35,8 +32,6 @@ from realtime.metrics import ERRORS
 from realtime.outbox import EXTENSION, Outbox
 from realtime.runtime import get_server_runtime
 from realtime.sessions import Session, pick_retry_after
-
-logger = logging.getLogger("realtime.sessions")
 
 SUBPROTOCOL = "realtime.v1"
 PATHS = "/ws/echo/ and /ws/<namespace>/<name>/"
@@ -198,15 +193,11 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         return self._close_code is not None
 
     async def authenticate(self, token: str) -> Identity:
-        """The user of a token that came in a message; raises InvalidToken."""
+        """The user of a token that came in a message; raises InvalidToken, Unavailable."""
         authenticate = self.scope.get("authenticate")
         if authenticate is None:
             raise InvalidToken("this server takes no tokens in messages")
-        try:
-            identity: Identity = await authenticate(token)
-        except DatabaseFault as error:
-            logger.error("a token could not be checked: %s", error)
-            raise Unavailable("tokens cannot be checked now; try again in a moment") from error
+        identity: Identity = await authenticate(token)
         return identity
 
     async def recheck(self, identity: Identity) -> None:
