@@ -12,9 +12,6 @@ from tests.revocation.conftest import Stage
 from tests.revocation.scenes import LIMIT
 from tests.revocation.watchers import PATIENCE, watch
 
-# Seconds that a sign-out waits for Redis at most: once to count, once to tell the others.
-WAITS_FOR_REDIS = 0.5 + 2.0
-
 Report = Callable[[str], None]
 
 
@@ -48,8 +45,7 @@ async def test_signing_out_while_redis_hangs_ends_what_is_there_and_the_rest_whe
             f"ended after {ended[0]:.2f} s here and {ended[1]:.2f} s elsewhere"
         )
         assert answer.status_code == 204
-        assert answered < 2 * WAITS_FOR_REDIS
-        assert at - began - answered < LIMIT
+        assert max(answered, at - began - answered) < LIMIT
         assert codes == [CloseCode.REVOKED, CloseCode.REVOKED]
         await stage.wait_told()
         for watcher in spared:
