@@ -10,8 +10,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from realtime_client import Config, Publication, connect
 
+from realtime_client import Config, Publication, connect
 from tests.deployment.nginx import NAME, Nginx
 from tests.servers import Project, RedisServer, Server, start_server
 
