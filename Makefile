@@ -13,7 +13,7 @@ run: .venv/run.done
 	@exec $(BIN)/python manage.py serve --bind $(HOST) --port $(PORT) \
 		--background demo.feed.publish_host_metrics
 
-test: .venv/dev.done browser clients/js/node_modules/.done
+test: .venv/dev.done browser tools clients/js/node_modules/.done
 	$(BIN)/pytest -n 2 --dist loadfile
 
 # Floods, stuck clients, chance and churn, about eight minutes; `SOAK_SCALE=0.1 make soak` is a look.
@@ -47,6 +47,19 @@ browser:
 		echo "Chromium is missing; installing Debian's package"; \
 		SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
 		$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq chromium >/dev/null; }
+
+# The tests run the files of deploy/ in the real programs. Where those are not installed, Debian's
+# packages are unpacked below .venv: nothing is installed or started.
+.PHONY: tools
+tools: .venv/dev.done
+	@PATH="$$PATH:/usr/sbin:$(CURDIR)/.venv/tools/usr/sbin:$(CURDIR)/.venv/tools/usr/bin"; \
+	if ! command -v nginx >/dev/null || ! command -v prometheus >/dev/null; then \
+		echo "nginx or Prometheus is missing; unpacking Debian's packages into .venv/tools"; \
+		SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		mkdir -p .venv/tools && cd .venv/tools && $$SUDO apt-get update -qq && \
+		apt-get download -qq nginx nginx-common prometheus && \
+		for package in *.deb; do dpkg-deb --extract "$$package" . && rm "$$package"; done; \
+	fi
 
 # The JavaScript client needs nothing to run; its types and tests are checked with Node, which is
 # among the Python packages for development, and with packages of its own.

@@ -2,11 +2,16 @@
 
 Nothing here costs anything for each message: sessions, batches and faults are counted as they
 come. Several processes on one socket share their counts in a folder that the parent names in
-`PROMETHEUS_MULTIPROC_DIR`, so whichever of them is asked answers for all.
+`PROMETHEUS_MULTIPROC_DIR`, so whichever of them is asked answers for all. The parent leaves a
+record of itself there.
 """
 
 import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
+import msgspec
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     REGISTRY,
@@ -15,7 +20,11 @@ from prometheus_client import (
     Gauge,
     generate_latest,
 )
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 SESSIONS = Gauge(
     "realtime_sessions",
@@ -62,10 +71,57 @@ RECOVERIES = Counter(
 )
 
 
+class ServerRecord(msgspec.Struct):
+    """What a server knows of itself: one process, or the parent of several with its children.
+
+    began: when it started, in seconds since 1970.
+    crashes: its processes that ended by themselves, and were replaced.
+    """
+
+    began: float = msgspec.field(default_factory=time.time)
+    crashes: int = 0
+
+    def save(self, folder: Path) -> None:
+        """Leave it where the children share their counts."""
+        path = folder / "server.json"
+        written = path.with_suffix(".new")
+        written.write_bytes(msgspec.json.encode(self))
+        written.replace(path)
+
+    @classmethod
+    def load(cls, folder: Path) -> "ServerRecord":
+        """The record that the parent has left."""
+        return msgspec.json.decode((folder / "server.json").read_bytes(), type=cls)
+
+
+_own_record = ServerRecord()
+
+
+class _ServerCollector(Collector):
+    def collect(self) -> Iterator[Metric]:
+        folder = os.environ.get(FOLDER)
+        record = _own_record if folder is None else ServerRecord.load(Path(folder))
+        yield GaugeMetricFamily(
+            "realtime_start_time_seconds",
+            "When the server started, in seconds since 1970; of several processes, their parent",
+            value=record.began,
+        )
+        yield CounterMetricFamily(
+            "realtime_process_crashes",
+            "Processes of --processes that ended by themselves, and were replaced",
+            value=record.crashes,
+        )
+
+
+SERVER = _ServerCollector()
+REGISTRY.register(SERVER)
+
+
 def render_metrics() -> tuple[bytes, str]:
     """All counts as text, and the media type of it."""
     registry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    if FOLDER in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        registry.register(SERVER)
     return generate_latest(registry), CONTENT_TYPE_LATEST

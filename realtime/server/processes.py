@@ -21,12 +21,11 @@ from pathlib import Path
 
 from prometheus_client.multiprocess import mark_process_dead
 
+from realtime.metrics import FOLDER, ServerRecord
 from realtime.server.listening import describe_socket
 
 logger = logging.getLogger("realtime.server")
 
-# Where prometheus_client looks for the folder that several processes share.
-COUNTS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 # A child that died comes back after this, doubled each time; anew when it lived for a while. In
 # seconds.
 FIRST_DELAY = 0.5
@@ -53,7 +52,7 @@ class Child:
                 [*command, "--parent-fd", str(theirs.fileno())],
                 pass_fds=[theirs.fileno(), *(listening.fileno() for listening in sockets)],
                 process_group=0,  # Ctrl-C in a terminal reaches the parent alone
-                env={**os.environ, COUNTS_FOLDER: str(counts)},
+                env={**os.environ, FOLDER: str(counts)},
             )
         self.began = time.monotonic()
         self.has_served = False
@@ -125,6 +124,8 @@ class Supervisor:
         # The children count into files there; those of the dead count on.
         self._folder = tempfile.TemporaryDirectory(prefix="realtime-metrics-")
         self._counts = Path(self._folder.name)
+        self._record = ServerRecord()
+        self._record.save(self._counts)
 
     async def run(self) -> int:
         """Serve; returns the exit code."""
@@ -204,6 +205,8 @@ class Supervisor:
                 self._exit_code = 1
                 self._stopping.set()
                 return
+        self._record.crashes += 1
+        self._record.save(self._counts)
         logger.error(
             "process %d (pid %d) ended by itself (%s); starting another in %.1f s",
             *(place.number, child.process.pid, _describe_end(code), place.delay),

@@ -173,6 +173,21 @@ async def test_a_killed_process_comes_back_and_the_others_never_notice(
     assert read_work(three)[-1] == f"begin {worker}"
 
 
+async def test_a_process_that_dies_is_counted_and_the_server_has_not_begun_anew(
+    three: Server,
+) -> None:
+    def read(name: str) -> set[float]:
+        return {three.read_metric(f"realtime_{name}") for _ in range(9)}  # whoever is asked
+
+    [began], [crashes] = read("start_time_seconds"), read("process_crashes_total")
+    assert 0 < time.time() - began < 3600
+    victim = next(iter(children(three)))
+    psutil.Process(victim).kill()
+    await become(lambda: serving(three) == 3 and victim not in children(three), "it stays away")
+    assert read("process_crashes_total") == {crashes + 1}
+    assert read("start_time_seconds") == {began}
+
+
 async def test_background_work_is_done_by_one_process_and_goes_on_when_that_dies(
     three: Server,
 ) -> None:

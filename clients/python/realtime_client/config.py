@@ -29,7 +29,9 @@ class Config:
     publish_lifetime    after that a publication that was sent is an UnknownOutcome: servers
                         remember an id for five minutes
     max_incoming        messages (and bytes) that wait to be read; beyond, nothing more is received
-    max_outgoing        publications (and bytes) that wait to be confirmed
+    max_outgoing        publications (and bytes) that wait to be confirmed; beyond, publish()
+                        waits for room
+    queue_timeout       and so long, before it raises QueueFull
     max_message_bytes   the longest single message that is taken
     headers             for the handshake, besides Authorization
     ssl                 for wss://; None: the system's certificates
@@ -53,6 +55,7 @@ class Config:
     max_incoming_bytes: int = 64 * MIB
     max_outgoing: int = 1000
     max_outgoing_bytes: int = 64 * MIB
+    queue_timeout: float = 60.0
     max_message_bytes: int = 64 * MIB
     headers: Mapping[str, str] = field(default_factory=dict)
     ssl: ssl_module.SSLContext | None = None

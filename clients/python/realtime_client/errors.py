@@ -8,7 +8,7 @@ ClientError
 ├── ConnectionLost (ConnectionError)     one connection broke: code, reason
 ├── RequestRefused                       the server's `error`: code, detail
 │   └── MessageTooBig (ValueError)       refused here already, for the server's limits
-├── QueueFull                            too much waits to be published while offline
+├── QueueFull                            too much has waited too long to be published
 ├── UnknownOutcome                       it may or may not have been published: id
 ├── ArrayError (ValueError)              the bytes are no acceptable `.npy` file
 ├── ProtocolFault                        the server broke the protocol; the client comes back
@@ -83,7 +83,7 @@ class MessageTooBig(RequestRefused, ValueError):
 
 
 class QueueFull(ClientError):
-    """The connection is down and as much waits to be published as may wait."""
+    """As much waits to be published as may wait, and no room came in `Config.queue_timeout`."""
 
 
 class UnknownOutcome(ClientError):

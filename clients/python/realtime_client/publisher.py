@@ -36,7 +36,6 @@ class Publisher:
         self._outcomes: dict[int, asyncio.Future[Ack]] = {}
         self._waiting: deque[asyncio.Future[None]] = deque()  # for room, in order
         self._work = asyncio.Event()
-        self._is_online = False
         self._ended: Exception | None = None
 
     @property
@@ -49,8 +48,9 @@ class Publisher:
     ) -> Ack:
         """Publish and wait for the ack, through reconnects.
 
-        Raises QueueFull, RequestRefused, UnknownOutcome, or what ended the stream. Cancelled
-        before it was sent, it is not published.
+        Waits first where as much waits as may wait. Raises QueueFull, RequestRefused,
+        UnknownOutcome, or what ended the stream. Cancelled before it was sent, it is not
+        published.
         """
         await self._wait_for_room(len(body))
         if self._ended is not None:
@@ -76,8 +76,6 @@ class Publisher:
 
     async def run(self, link: Link, hello: Hello) -> None:
         """Send what is to be sent on this connection; raises ConnectionLost."""
-        self._is_online = True
-        self._let_in()
         while True:
             now = self._loop.time()
             pending = self._ledger.next_unsent(now)
@@ -138,15 +136,12 @@ class Publisher:
 
     def disconnect(self) -> None:
         """The connection is lost."""
-        self._is_online = False
         for pending in self._ledger.disconnect():
             self._fail(pending, f"the connection broke, and {_explain(pending)}")
-        self._let_in(all=True)  # they are told that the queue is full
 
     def end(self, error: Exception) -> None:
         """The stream is over: nothing more is sent."""
         self._ended = error
-        self._is_online = False
         for pending in self._ledger:
             if pending.first_sent is None:
                 self._settle(pending, error)
@@ -168,13 +163,27 @@ class Publisher:
         await link.send(last)
 
     async def _wait_for_room(self, size: int) -> None:
-        """Wait while the connection stands; raises QueueFull where it does not."""
+        """Wait for one's turn in the queue, online or not; raises QueueFull."""
+        if self._has_turn(size):
+            return
+        seconds = self._config.queue_timeout
+        if not self._waiting:
+            logger.warning(
+                "%d publications wait to be confirmed: publish() waits for room, up to %g s",
+                *(len(self._ledger), seconds),
+            )
+        try:
+            async with asyncio.timeout(seconds):
+                await self._take_turn(size)
+        except TimeoutError as error:
+            raise QueueFull(
+                f"{len(self._ledger)} publications have waited for {seconds:g} s: publish more "
+                "slowly, or raise Config.max_outgoing or queue_timeout"
+            ) from error
+
+    async def _take_turn(self, size: int) -> None:
         is_first_in_line = False
-        while self._ended is None and not (
-            self._ledger.has_room(size) and (is_first_in_line or not self._waiting)
-        ):
-            if not self._is_online:
-                raise QueueFull(f"{len(self._ledger)} publications wait for a connection")
+        while not self._has_turn(size, is_first_in_line=is_first_in_line):
             turn: asyncio.Future[None] = self._loop.create_future()
             if is_first_in_line:
                 self._waiting.appendleft(turn)
@@ -186,6 +195,12 @@ class Publisher:
                 self._let_in()
                 raise
             is_first_in_line = True
+
+    def _has_turn(self, size: int, *, is_first_in_line: bool = False) -> bool:
+        """Whether one more may be queued now, or the stream has ended and nothing is."""
+        return self._ended is not None or (
+            self._ledger.has_room(size) and (is_first_in_line or not self._waiting)
+        )
 
     def _let_in(self, *, all: bool = False) -> None:
         while self._waiting and (all or self._ledger.has_room(0)):

@@ -197,7 +197,8 @@ class Stream:
         """Publish a JSON value and wait until the server has it, through reconnects.
 
         It has an id (yours, or one made here), so it is sent again until it is confirmed and
-        published once. Raises QueueFull while too much waits for a connection, RequestRefused
+        published once. While as much waits as may wait (`Config.max_outgoing`), it waits for
+        room first. Raises QueueFull where none comes in `Config.queue_timeout`, RequestRefused
         where the server says no, MessageTooBig, UnknownOutcome, ConnectionEnded.
         """
         return await self._supervisor.publisher.publish(encode_data(data), id=id)

@@ -183,8 +183,12 @@ async def test_connections_that_are_cut_under_publications_lose_and_repeat_nothi
             assert proxy.cuts == 3
 
 
-async def test_while_offline_so_many_publications_wait_and_the_next_is_refused(
-    url: Url, client_server: Server, client_token: str, config: Configure
+async def test_while_offline_so_many_publications_are_queued_and_the_next_waits_for_room(
+    url: Url,
+    client_server: Server,
+    client_token: str,
+    config: Configure,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with breaking_proxy(client_server.port) as proxy:
         address = url("broadcast").replace(client_server.ws, proxy.ws)
@@ -193,17 +197,37 @@ async def test_while_offline_so_many_publications_wait_and_the_next_is_refused(
             target, proxy.target = proxy.target, 1  # where nobody listens
             proxy.cut()
             await heard.wait(lambda heard: State.WAITING in [c.state for c in heard.states])
-            waiting = [asyncio.create_task(stream.publish(n)) for n in range(3)]
+            waiting = [asyncio.create_task(stream.publish(n)) for n in range(6)]
             await asyncio.sleep(0)
-            with pytest.raises(QueueFull):
-                await stream.publish(3)
-            cancelled = waiting.pop()
+            cancelled = waiting.pop(2)
             cancelled.cancel()
+            assert caplog.text.count("publish() waits for room") == 1
             proxy.target = target
             await asyncio.gather(*waiting)
-            await heard.wait(lambda heard: len(heard.values) == 2)
+            await heard.wait(lambda heard: len(heard.values) == 5)
             await asyncio.sleep(0.1)
-            assert heard.values == [0, 1]
+            assert heard.values == [0, 1, 3, 4, 5]
+
+
+async def test_where_no_room_comes_in_time_a_publication_is_refused(
+    url: Url, client_server: Server, client_token: str, config: Configure
+) -> None:
+    async with breaking_proxy(client_server.port) as proxy:
+        address = url("broadcast").replace(client_server.ws, proxy.ws)
+        small = config(max_outgoing=1, queue_timeout=0.2)
+        async with hearing(address, token=client_token, config=small) as (stream, heard):
+            target, proxy.target = proxy.target, 1
+            proxy.cut()
+            await heard.wait(lambda heard: State.WAITING in [c.state for c in heard.states])
+            first = asyncio.create_task(stream.publish(0))
+            await asyncio.sleep(0)
+            with pytest.raises(QueueFull, match=r"waited for 0\.2 s.*max_outgoing"):
+                await stream.publish(1)
+            proxy.target = target
+            await first
+            await stream.publish(2)
+            await heard.wait(lambda heard: len(heard.values) == 2)
+            assert heard.values == [0, 2]
 
 
 async def test_an_anonymous_publication_is_never_sent_twice(
