@@ -17,7 +17,7 @@ from realtime.core.positions import Position
 from realtime.core.recent import Recent
 from realtime.core.topics import Topic, parse_topic
 from realtime.held_topics import HeldTopic
-from realtime.history import History
+from realtime.history import PUBLICATIONS, History
 from realtime.layer import Layer
 
 logger = logging.getLogger("realtime.hub")
@@ -30,8 +30,6 @@ CHECK_MOST = 4000
 CHECK_PATIENCE = 0.1
 
 RECEIVE_RETRY_DELAY = 0.5
-
-PUBLICATIONS = "publications"
 
 
 class Hub:

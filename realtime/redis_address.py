@@ -102,6 +102,15 @@ def build_layer_host(url: str) -> Any:
     }
 
 
+def build_base(prefix: str, url: str) -> str:
+    """What the names of all keys and channels of a deployment begin with.
+
+    The number of the database is in it, since Redis' channels know no databases: whoever
+    subscribes hears what is published from any of them. Raises ImproperlyConfigured.
+    """
+    return f"{prefix}.{parse_address(url).options.get('db') or 0}"
+
+
 def is_same_redis(host: Any, url: str) -> bool:
     """Whether an entry of the channel layer's `hosts` is the Redis at this address."""
     address = parse_address(url)
