@@ -68,19 +68,6 @@ def check_policy(option: str, text: str) -> None:
         )
 
 
-# In patterns of Redis' ACL none of these characters means anything else.
-_PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", re.ASCII)
-
-
-def check_prefix(text: str) -> None:
-    """Raise ValueError where names in Redis cannot begin with a text."""
-    if text and _PREFIX.fullmatch(text) is None:
-        raise ValueError(
-            f"PREFIX: {text!r} is not a prefix: write 1 to 32 of A-Z, a-z, 0-9, '_', '.' and '-', "
-            "beginning with a letter or digit"
-        )
-
-
 class Slow(StrEnum):
     """What happens to a session whose outbox is full."""
 
@@ -220,7 +207,6 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
 
     def __post_init__(self) -> None:
         check_policy("ECHO_POLICY", self.echo_policy)
-        check_prefix(self.prefix)
 
     @property
     def frame_limit(self) -> int:
@@ -312,8 +298,6 @@ def read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             options[name] = msgspec.convert(text, fields[name], strict=False)
             if name.endswith("_POLICY"):
                 check_policy(name, text)
-            if name == "PREFIX":
-                check_prefix(text)
         except ValueError as error:  # msgspec.ValidationError is one
             raise ImproperlyConfigured(f"{variable}: {error}") from error
     return options

@@ -2,6 +2,7 @@
 
 import asyncio
 from http import HTTPStatus
+from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection
@@ -45,18 +46,18 @@ async def ready(request: HttpRequest) -> JsonResponse:
             health = await runtime.pulse.look()
     except TimeoutError:
         health = Health("the store does not answer in time")
-    degraded = []
+    degraded: list[str] = []
     if health.reason:
         (failed if health.is_misfit else degraded).append("redis")
-    return JsonResponse(
-        {
-            "status": "unavailable" if failed else "degraded" if degraded else "ok",
-            "failed": failed,
-            "degraded": degraded,
-            "reasons": {"redis": health.reason} if health.reason else {},
-        },
-        status=HTTPStatus.SERVICE_UNAVAILABLE if failed else HTTPStatus.OK,
-    )
+    answer: dict[str, Any] = {
+        "status": "unavailable" if failed else "degraded" if degraded else "ok",
+        "failed": failed,
+        "degraded": degraded,
+    }
+    if health.reason:
+        answer["reasons"] = {"redis": health.reason}
+    status = HTTPStatus.SERVICE_UNAVAILABLE if failed else HTTPStatus.OK
+    return JsonResponse(answer, status=status)
 
 
 def _ask_database() -> None:

@@ -123,8 +123,8 @@ class TestStore:
         log = Writer(history, topic, history_size=2)
         await log.append(b"a")
         top = 10**13 + 1
-        client.hset(f"rt:{{{topic}}}:meta", mapping={"top": top, "first": top + 1})
-        client.delete(f"rt:{{{topic}}}:log")
+        client.hset(f"rt.0:{{{topic}}}:meta", mapping={"top": top, "first": top + 1})
+        client.delete(f"rt.0:{{{topic}}}:log")
         result = await log.append(b"b", (b"c", "id"), (b"c", "id"), b"d")
         assert list(result.offsets) == [top + 1, top + 2, top + 2, top + 3]
         assert (result.duplicates, result.first) == ({2}, top + 2)
@@ -144,11 +144,11 @@ class TestStore:
         await Writer(history, other).read()
         await history.read_tops([Topic("broadcast", topic.name + "-tops")])
         await history.measure([Topic("broadcast", topic.name + "-sizes")])
-        keys = client.keys(f"rt:{{{topic}*")
+        keys = client.keys(f"rt.0:{{{topic}*")
         assert len(keys) == 5
         for key in keys:
             assert client.ttl(key) > 0, key
-        assert client.ttl(f"rt:{{{topic}}}:meta") > client.ttl(f"rt:{{{topic}}}:log")
+        assert client.ttl(f"rt.0:{{{topic}}}:meta") > client.ttl(f"rt.0:{{{topic}}}:log")
 
     async def test_heads_leave_the_data_in_redis(
         self, history: RedisHistory, topic: Topic, client: Any
@@ -192,7 +192,7 @@ class TestStore:
         self, history: RedisHistory, topic: Topic, client: Any
     ) -> None:
         good, bad = Writer(history, topic), Writer(history, Topic("broadcast", topic.name + "-b"))
-        client.set(f"rt:{{{bad.topic}}}:meta", "no hash")
+        client.set(f"rt.0:{{{bad.topic}}}:meta", "no hash")
         results = await history.append([bad.batch(b"a"), good.batch(b"b")])
         assert isinstance(results[0], Unavailable)
         assert list(results[1].offsets) == [1]  # type: ignore[union-attr]
@@ -204,11 +204,11 @@ class TestRewind:
 
     @staticmethod
     def snapshot(client: Any, topic: Topic) -> dict[str, bytes]:
-        return {key: client.dump(key) for key in client.keys(f"rt:{{{topic}}}:*")}
+        return {key: client.dump(key) for key in client.keys(f"rt.0:{{{topic}}}:*")}
 
     @staticmethod
     def restore(client: Any, topic: Topic, snapshot: dict[str, bytes]) -> None:
-        client.delete(*client.keys(f"rt:{{{topic}}}:*"))
+        client.delete(*client.keys(f"rt.0:{{{topic}}}:*"))
         for key, value in snapshot.items():
             client.restore(key, 60_000, value)
 
@@ -243,7 +243,7 @@ class TestRewind:
         assert (result.epoch != before.epoch, list(result.offsets)) == (True, [1, 2])
         page = await log.read()
         assert (page.epoch, page.first, list(page.bodies)) == (result.epoch, 1, [b"d", b"e"])
-        for key in client.keys(f"rt:{{{topic}}}:*"):
+        for key in client.keys(f"rt.0:{{{topic}}}:*"):
             assert client.ttl(key) > 0, key
         (again,) = await history.append([replace(log.batch(b"f"), known=known)])
         assert isinstance(again, Accepted)
@@ -278,7 +278,7 @@ class TestRewind:
     ) -> None:
         log = Writer(history, topic)
         await log.append(b"a", b"b", b"c")
-        client.delete(f"rt:{{{topic}}}:meta")
+        client.delete(f"rt.0:{{{topic}}}:meta")
         assert list((await log.read()).bodies) == []
         result = await log.append(b"d")
         page = await log.read()
@@ -392,7 +392,7 @@ class TestOutage:
                 old.config_set("repl-diskless-sync-delay", 0)
                 new.replicaof("127.0.0.1", redis.port)
                 async with asyncio.timeout(15):
-                    while not new.exists(f"rt:{{{topic}}}:log"):
+                    while not new.exists(f"rt.0:{{{topic}}}:log"):
                         await asyncio.sleep(0.02)
                 new.replicaof("NO", "ONE")
                 old.replicaof("127.0.0.1", 1)  # it hears of nothing more, nor does it take any
