@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from realtime.conf import Kind, Namespace, Settings
-from realtime.core.errors import Refused, Unavailable
+from realtime.core.errors import Unavailable
 from realtime.core.topics import Topic
 from realtime.history import Accepted, Batch, History, Item
 from realtime.layer import Layer
@@ -83,8 +84,7 @@ class Pulse:
         self._health = Health()
         self._beaten_at = float("-inf")
         self._beating: asyncio.Task[None] | None = None
-        self._is_known = False  # of which kind the server is
-        self._misfit = ""
+        self._is_fit = False  # until the server was asked of which kind it is
         self._has_joined = False
         self._heard: tuple[str, int] | None = None
         self._has_heard = asyncio.Event()
@@ -118,12 +118,10 @@ class Pulse:
         self._has_heard.set()
 
     async def close(self) -> None:
-        """Stop, and let go of connections."""
+        """Stop."""
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.wait([self._beating])
-        if self._server is not None:
-            await self._server.close()
 
     async def _beat(self) -> None:
         try:
@@ -134,9 +132,10 @@ class Pulse:
 
     async def _find_health(self) -> Health:
         try:
-            await self._ask_server()
-            if self._misfit:
-                return Health(f"the store cannot be used: {self._misfit}", is_misfit=True)
+            if not self._is_fit:
+                if misfit := await self._find_misfit():
+                    return Health(f"the store cannot be used: {misfit}", is_misfit=True)
+                self._is_fit = True
             if not self._has_joined:
                 await self._layer.join(self._topic.group)
                 self._has_joined = True
@@ -148,24 +147,29 @@ class Pulse:
                 position = {"epoch": result.epoch, "offset": result.offsets[0]}
                 await self._layer.send(self._topic.group, {"type": PULSE, **position})
         except (Unavailable, RedisError, OSError) as error:
-            self._is_known = False  # another one may answer next
             return _diagnose(error)
         if result.unannounced:
             return Health("the store does not let the server announce", result.unannounced)
-        if await self._is_heard(result):
-            self._delay, self._reopens_at = FIRST_DELAY, 0.0
-            return Health()
-        return await self._break_silence()
+        if not await self._is_heard(result):
+            return await self._break_silence()
+        self._delay, self._reopens_at = FIRST_DELAY, 0.0
+        try:
+            await self._claim_names()
+        except (RedisError, OSError) as error:
+            return _diagnose(error)
+        return Health()
 
-    async def _ask_server(self) -> None:
+    async def _find_misfit(self) -> str:
         assert self._server is not None
-        if not self._is_known:
-            self._misfit = (await self._server.read_kind()).misfit
-            self._is_known = True
+        return (await self._server.read_kind()).misfit
+
+    async def _claim_names(self) -> None:
+        assert self._server is not None
         if self._loop.time() < self._claims_at:
             return
+        is_ours = await self._server.claim_names()
         self._claims_at = self._loop.time() + CLAIM_INTERVAL
-        if not await self._server.claim_names() and self._loop.time() >= self._claim_logs_at:
+        if not is_ours and self._loop.time() >= self._claim_logs_at:
             self._claim_logs_at = self._loop.time() + CLAIM_LOG_INTERVAL
             logger.error(
                 "another deployment uses the same names in this Redis, and each hears what the "
@@ -225,8 +229,8 @@ def _diagnose(error: BaseException) -> Health:
     refusal = find_refusal(cause)
     if refusal is not None:
         return Health(refusal.reason, quote(cause), refusal.is_misfit)
-    is_away = isinstance(error, Refused) or isinstance(cause, OSError)
+    is_late = isinstance(cause, (TimeoutError, RedisTimeoutError))
     return Health(
-        "the store cannot be reached" if is_away else "the store does not answer in time",
+        "the store does not answer in time" if is_late else "the store cannot be reached",
         quote(cause),
     )

@@ -124,8 +124,6 @@ async def _check_server(settings: Settings) -> list[CheckMessage]:
                 id="realtime.W001",
             )
         ]
-    finally:
-        await server.close()
 
 
 async def _find_refusal(settings: Settings, server: RedisServer) -> str:

@@ -2,7 +2,8 @@
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from realtime.redis_address import build_base, make_pool
 OLDEST = (6, 2)
 # What a subscriber may leave waiting: a moment of many topics has to fit.
 LEAST_PUBSUB_BYTES = 8 * MIB
+BUFFER_LIMIT = "client-output-buffer-limit"
 # A deployment that is gone gives its names up after so many seconds.
 CLAIM_SECONDS = 45
 
@@ -55,29 +57,25 @@ class Kind:
 
 
 class RedisServer:
-    """Asks a server about itself. Errors are redis-py's, or OSError."""
+    """Asks a server about itself. Errors are redis-py's, or OSError.
+
+    Each question has a connection of its own: one that was kept may lead to a server which hangs,
+    while the address names another by now.
+    """
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._base = build_base(settings.prefix, settings.redis_url)
-        self._pool = make_pool(
-            settings.redis_url,
-            blocking=True,
-            max_connections=2,
-            timeout=settings.history_timeout,
-            socket_timeout=settings.history_timeout,
-            socket_connect_timeout=settings.history_timeout,
-            retry=Retry(NoBackoff(), 0),
-        )
-        self._client = Redis(connection_pool=self._pool)
 
     async def read_kind(self) -> Kind:
         """Of which kind it is."""
-        try:
-            reply = await self._client.execute_command("HELLO")
-        except ResponseError as error:
-            if "unknown command" in str(error):
-                return Kind(version="5 or older")
-            return Kind()  # it does not tell us; what does not work will show
+        async with self._connect() as client:
+            try:
+                reply = await client.execute_command("HELLO")
+            except ResponseError as error:
+                if "unknown command" in str(error):
+                    return Kind(version="5 or older")
+                return Kind()  # it does not tell us; what does not work will show
         if not isinstance(reply, Mapping):
             reply = dict(zip(reply[::2], reply[1::2], strict=True))
         found = {_decode(name): _decode(value) for name, value in reply.items()}
@@ -85,22 +83,25 @@ class RedisServer:
 
     async def try_subscribing(self, channel: str) -> None:
         """Subscribe to a channel and end that again; raises NoPermissionError."""
-        async with self._client.pubsub() as pubsub:
+        async with self._connect() as client, client.pubsub() as pubsub:
             await pubsub.subscribe(channel)
-            await pubsub.get_message(timeout=1.0)
+            await pubsub.get_message(timeout=self._settings.history_timeout)
 
     async def claim_names(self) -> bool:
         """Whether no other deployment uses the same names; then they are ours for a while."""
         key = f"{self._base}:deployment"
-        return bool(await self._client.eval(_CLAIM, 1, key, build_fingerprint(), CLAIM_SECONDS))
+        async with self._connect() as client:
+            return bool(await client.eval(_CLAIM, 1, key, build_fingerprint(), CLAIM_SECONDS))
 
     async def find_faults(self) -> list[str]:
         """What is set up so that it will do harm, as sentences with the mend.
 
         A server that does not let us look has none.
         """
+        async with self._connect() as client:
+            memory = await _look(client.info, "memory")
+            limits = await _look(client.config_get, BUFFER_LIMIT)
         faults = []
-        memory = await self._look(self._client.info, "memory")
         policy = memory.get("maxmemory_policy", "noeviction")
         most = int(memory.get("maxmemory", 0))
         if most and policy != "noeviction":
@@ -114,10 +115,9 @@ class RedisServer:
                 "it is full: raise maxmemory, or lower history_size, history_bytes and "
                 "history_ttl of namespaces."
             )
-        name = "client-output-buffer-limit"
-        limits = (await self._look(self._client.config_get, name)).get(name, "").split()
-        if "pubsub" in limits:
-            hard = int(limits[limits.index("pubsub") + 1])
+        words = limits.get(BUFFER_LIMIT, "").split()
+        if "pubsub" in words:
+            hard = int(words[words.index("pubsub") + 1])
             if 0 < hard < LEAST_PUBSUB_BYTES:
                 faults.append(
                     f"Redis cuts a subscriber with {hard} bytes waiting: set "
@@ -125,15 +125,20 @@ class RedisServer:
                 )
         return faults
 
-    async def close(self) -> None:
-        await self._pool.aclose()
-
-    async def _look(self, read: Any, section: str) -> dict[str, Any]:
+    @asynccontextmanager
+    async def _connect(self) -> AsyncIterator[Redis]:
+        timeout = self._settings.history_timeout
+        pool = make_pool(
+            self._settings.redis_url,
+            blocking=False,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            retry=Retry(NoBackoff(), 0),
+        )
         try:
-            found: dict[str, Any] = await read(section)
-        except ResponseError:  # an ACL, or a command that was renamed away
-            return {}
-        return {_decode(name): _decode(value) for name, value in found.items()}
+            yield Redis(connection_pool=pool)
+        finally:
+            await pool.aclose()
 
 
 def build_fingerprint() -> str:
@@ -142,6 +147,14 @@ def build_fingerprint() -> str:
     text = f"realtime.deployment {database.get('ENGINE')} {database.get('NAME')}"
     key = str(django_settings.SECRET_KEY).encode()
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:16]
+
+
+async def _look(read: Any, section: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = await read(section)
+    except ResponseError:  # an ACL, or a command that was renamed away
+        return {}
+    return {_decode(name): _decode(value) for name, value in found.items()}
 
 
 def _read_version(text: str) -> tuple[int, ...]:
