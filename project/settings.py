@@ -13,8 +13,8 @@ from redis.retry import Retry
 
 from project.development import load_secret
 from project.logs import HIDDEN
-from realtime.conf import read_environment
-from realtime.redis_address import build_layer_host
+from realtime.conf import derive_prefix, read_environment
+from realtime.redis_address import build_base, build_layer_host
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -158,10 +158,14 @@ elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 
 REDIS_URL = env.str("REDIS_URL", "")
+_options = read_environment(os.environ)
+# All keys and channels in Redis begin with it: see `prefix` in realtime/conf.py.
+_prefix = _options.get("PREFIX") or derive_prefix(SECRET_KEY)
+_redis_base = build_base(_prefix, REDIS_URL) if REDIS_URL else ""
 CHANNEL_LAYERS: dict[str, Any] = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [build_layer_host(REDIS_URL)]},
+        "CONFIG": {"hosts": [build_layer_host(REDIS_URL)], "prefix": _redis_base},
     }
     if REDIS_URL
     else {
@@ -175,7 +179,8 @@ REALTIME: dict[str, Any] = {
     "IDENTITY_LOADER": "accounts.validation.reload_identities",
     # The conversation on the dashboard, where everybody sees who else is there.
     "NAMESPACES": {"lobby": {"kind": "broadcast", "presence": True}},
-    **read_environment(os.environ),
+    **_options,
+    "PREFIX": _prefix,
 }
 
 # Accounts
@@ -229,6 +234,7 @@ CACHES: dict[str, Any] = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
+        "KEY_PREFIX": _redis_base,
         "OPTIONS": {
             "socket_timeout": 0.5,
             "socket_connect_timeout": 0.5,

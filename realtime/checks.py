@@ -1,23 +1,19 @@
 """System checks: what is misconfigured is named before anything runs, with the mend."""
 
-import asyncio
 from typing import Any
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.apps import apps
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Error, Info, Warning, register
+from django.core.checks import CheckMessage, Error, Info, register
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
-from redis.exceptions import RedisError
 
 from realtime.conf import Kind, Policy, Settings, get_settings
 from realtime.core.errors import InvalidParameter
 from realtime.core.windows import parse_window
 from realtime.policies import is_permission, load_callable
-from realtime.redis_address import FORMS, parse_address, ping
-
-REDIS_TIMEOUT = 2.0
+from realtime.redis_checks import check_redis
 
 
 @register("realtime")
@@ -38,7 +34,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_check_namespaces(settings),
         *_check_policies(settings),
         *_check_identity_loader(settings),
-        *_check_redis(settings),
+        *check_redis(settings),
     ]
 
 
@@ -168,25 +164,3 @@ def _list_permissions() -> set[str]:
             *model._meta.permissions,
         )
     }
-
-
-def _check_redis(settings: Settings) -> list[CheckMessage]:
-    if not settings.redis_url:
-        return []
-    try:
-        parse_address(settings.redis_url)
-    except ImproperlyConfigured as error:
-        return [Error(str(error), hint=f"Write REDIS_URL as {FORMS}.", id="realtime.E007")]
-    try:
-        asyncio.run(ping(settings.redis_url, within=REDIS_TIMEOUT))
-    except (RedisError, OSError) as error:
-        # A warning, so that migrations and the like still run; the server refuses to start.
-        return [
-            Warning(
-                f"Redis does not answer: {error}",
-                hint="Start Redis at the address in REDIS_URL, or mend that address; without "
-                "REDIS_URL the server keeps everything in the memory of one process.",
-                id="realtime.W001",
-            )
-        ]
-    return []

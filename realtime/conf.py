@@ -6,6 +6,8 @@ Each scalar can also be set by the environment, as `REALTIME_OUTBOX_BYTES=209715
 Unknown keys and values of the wrong type are refused at start.
 """
 
+import hashlib
+import hmac
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -121,6 +123,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     channel_layer: str = "default"
     # Redis for the history; empty: the history is kept in the memory of this one process.
     redis_url: str = ""
+    # What the names of all keys and channels in Redis begin with, before the number of the
+    # database: up to 32 of A-Z, a-z, 0-9, '_', '.' and '-'. Deployments with the same one hear each
+    # other. Empty: made from SECRET_KEY.
+    prefix: str = ""
     # Who may use /ws/echo/.
     echo_policy: str = Policy.AUTHENTICATED
 
@@ -249,9 +255,18 @@ def build_settings(options: Mapping[str, Any]) -> Settings:
         if value is not None
     }
     try:
-        return msgspec.convert({**options, "NAMESPACES": kept}, Settings)
+        settings = msgspec.convert({**options, "NAMESPACES": kept}, Settings)
     except msgspec.ValidationError as error:
         raise ImproperlyConfigured(f"REALTIME: {error}") from error
+    if settings.redis_url and not settings.prefix:
+        return msgspec.structs.replace(settings, prefix=derive_prefix(django_settings.SECRET_KEY))
+    return settings
+
+
+def derive_prefix(secret: str | bytes) -> str:
+    """The prefix of a deployment that names none: another secret, another prefix."""
+    key = secret if isinstance(secret, bytes) else secret.encode()
+    return "rt-" + hmac.new(key, b"realtime.prefix", hashlib.sha256).hexdigest()[:12]
 
 
 def _build_namespace(name: str, value: Any) -> Namespace:

@@ -6,15 +6,22 @@ The layer is the fast path between processes; it may lose, repeat or reorder wha
 import asyncio
 from typing import Any
 
-from channels.layers import InMemoryChannelLayer, get_channel_layer
+from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 from django.core.exceptions import ImproperlyConfigured
 from redis.exceptions import RedisError
 
 from realtime.conf import Settings
 from realtime.core.errors import Unavailable
+from realtime.redis_errors import find_refusal
 
 # Between attempts to join a group, in seconds.
 RETRY_DELAY = 0.1
+# Groups that are joined in one go, before others get their turn.
+JOIN_SLICE = 100
+# How long the other side of a connection gets to take its end, in seconds.
+FLUSH_SECONDS = 1.0
+# How long closing and opening may take in all; then whoever receives opens it.
+REOPEN_SECONDS = 10.0
 
 
 class Layer:
@@ -26,24 +33,34 @@ class Layer:
             raise ImproperlyConfigured(
                 f"CHANNEL_LAYERS has no {settings.channel_layer!r}, which REALTIME names"
             )
-        self._layer = layer
-        self._timeout = settings.history_timeout
-        self._channel: str | None = None
-        self._opening = asyncio.Lock()
         # Whether other processes can be reached through it.
         self.is_shared = not isinstance(layer, InMemoryChannelLayer)
+        # With connections of its own: other consumers of the project keep theirs when these are
+        # closed and opened again.
+        self._layer = (
+            channel_layers.make_backend(settings.channel_layer) if self.is_shared else layer
+        )
+        # How many messages have come.
+        self.received = 0
+        self._timeout = settings.history_timeout
+        self._channel: str | None = None
+        self._groups: set[str] = set()
+        self._lock = asyncio.Lock()  # who opens the channel, joins and leaves
+        self._waiting: asyncio.Timeout | None = None  # for a message
 
     async def join(self, group: str) -> None:
         """Hear a group from now on; raises Unavailable.
 
         After an outage the layer takes a second to connect again: whoever comes then waits.
         """
+        self._groups.add(group)
         await self._call(self._join(group))
 
     async def leave(self, group: str) -> None:
         """Hear a group no longer; raises Unavailable."""
+        self._groups.discard(group)
         if self._channel is not None:
-            await self._call(self._layer.group_discard(group, self._channel))
+            await self._call(self._leave(group))
 
     async def send(self, group: str, message: dict[str, Any]) -> None:
         """Send to every process that joined the group; raises Unavailable."""
@@ -51,31 +68,93 @@ class Layer:
 
     async def receive(self) -> dict[str, Any]:
         """The next message of any group that was joined; raises Unavailable."""
+        while True:
+            try:
+                channel = self._channel or await self._open()
+                async with asyncio.timeout(None) as self._waiting:
+                    message: dict[str, Any] = await self._layer.receive(channel)
+            except (RedisError, OSError) as error:
+                if self._waiting is not None and self._waiting.expired():
+                    continue  # `reopen` wants it to wait on the new channel
+                raise _unavailable(error) from error
+            finally:
+                self._waiting = None
+            self.received += 1
+            return message
+
+    async def reopen(self) -> None:
+        """Close the connections and join all groups on new ones; raises Unavailable.
+
+        For a connection that has gone silent and does not say so. What it still brought is lost.
+        """
         try:
-            message: dict[str, Any] = await self._layer.receive(await self._open())
+            async with asyncio.timeout(REOPEN_SECONDS):
+                await self._close()
+                await self._open()
         except (RedisError, OSError) as error:
-            raise _unavailable() from error
-        return message
+            raise _unavailable(error) from error
 
     async def close(self) -> None:
         """Let go of connections."""
         if self.is_shared:
-            await self._layer.flush()
+            await self._flush()
 
     async def _join(self, group: str) -> None:
         while True:
             try:
-                await self._layer.group_add(group, await self._open())
+                channel = self._channel or await self._open()
+                async with self._lock:
+                    if channel == self._channel:
+                        await self._layer.group_add(group, channel)
+                        return
             except (RedisError, OSError):
                 await asyncio.sleep(RETRY_DELAY)
-            else:
-                return
+
+    async def _leave(self, group: str) -> None:
+        async with self._lock:
+            if self._channel is not None:
+                await self._layer.group_discard(group, self._channel)
 
     async def _open(self) -> str:
-        async with self._opening:  # those who receive and those who join share one channel
+        async with self._lock:  # those who receive and those who join share one channel
             if self._channel is None:
-                self._channel = await self._layer.new_channel()
-        return self._channel
+                try:
+                    self._channel = await self._subscribe()
+                except BaseException:
+                    if self.is_shared:
+                        await self._flush()  # what was begun is of no use
+                    raise
+            return self._channel
+
+    async def _subscribe(self) -> str:
+        """A new channel in all groups."""
+        async with asyncio.timeout(self._timeout):
+            channel: str = await self._layer.new_channel()
+        groups = tuple(self._groups)
+        for start in range(0, len(groups), JOIN_SLICE):
+            async with asyncio.timeout(self._timeout):
+                for group in groups[start : start + JOIN_SLICE]:
+                    await self._layer.group_add(group, channel)
+            await asyncio.sleep(0)
+        return channel
+
+    async def _close(self) -> None:
+        async with self._lock:
+            self._channel = None
+            try:
+                await self._flush()
+            finally:
+                if self._waiting is not None:  # for a channel that is no more
+                    self._waiting.reschedule(asyncio.get_running_loop().time())
+
+    async def _flush(self) -> None:
+        try:
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await self._layer.flush()
+        except (RedisError, OSError):
+            # The other side does not take the end of a connection. Each of them has been given up
+            # by now, so the second attempt waits for none.
+            await self._layer.flush()
 
     async def _call(self, operation: Any) -> None:
         # During an outage the layer's own retries would hold the caller for many seconds.
@@ -83,8 +162,10 @@ class Layer:
             async with asyncio.timeout(self._timeout):
                 await operation
         except (RedisError, OSError, TimeoutError) as error:
-            raise _unavailable() from error
+            raise _unavailable(error) from error
 
 
-def _unavailable() -> Unavailable:
-    return Unavailable("other processes cannot be reached now; try again in a moment")
+def _unavailable(error: BaseException) -> Unavailable:
+    refusal = find_refusal(error)
+    reason = f": {refusal.reason}" if refusal else ""
+    return Unavailable(f"other processes cannot be reached now{reason}; try again in a moment")

@@ -56,7 +56,7 @@ LIMITED = Counter(
 )
 PUBLICATIONS = Counter(
     "realtime_publications",
-    "Publications by this process: accepted, duplicate (of an id), unconfirmed",
+    "Publications by this process: accepted, duplicate (of an id), refused, unconfirmed",
     ["namespace", "result"],
 )
 LOSSES = Counter(

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 from realtime.conf import Namespace, Settings
 from realtime.core.entries import Body
-from realtime.core.errors import Unavailable
+from realtime.core.errors import Refused, Unavailable
 from realtime.core.positions import Position
 from realtime.core.topics import Topic
-from realtime.history import LONGEST_CARRIED, Accepted, Batch, History, Item
-from realtime.hub import PUBLICATIONS, Hub
+from realtime.history import LONGEST_CARRIED, PUBLICATIONS, Accepted, Batch, History, Item
+from realtime.hub import Hub
 from realtime.layer import Layer
 from realtime.metrics import PUBLICATIONS as COUNTS
+from realtime.redis_errors import quote
 
 logger = logging.getLogger("realtime.pipeline")
 
@@ -27,6 +28,8 @@ logger = logging.getLogger("realtime.pipeline")
 MAX_ANNOUNCEMENTS = 1000
 # Topics whose last accepted publication is remembered, so that its loss would be noticed.
 MAX_REMEMBERED = 10_000
+# Failures are logged this often, in seconds; each line counts those since the last one.
+REPORT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class Pipeline:
             MAX_ANNOUNCEMENTS
         )
         self._announcer: asyncio.Task[None] | None = None
+        self._failed = 0  # publications of which the log does not know yet
+        self._reports_at = 0.0
 
     def submit(self, topic: Topic, namespace: Namespace, item: Item) -> asyncio.Future[Receipt]:
         """Queue a publication; the future brings its receipt, or Unavailable."""
@@ -150,14 +155,15 @@ class Pipeline:
 
     def _settle(self, share: Sequence[_Pending], result: Accepted | Unavailable) -> None:
         if isinstance(result, Unavailable):
-            logger.error(
-                "publications not confirmed: %s",
-                result.__cause__ or result,
-                extra={"topic": str(share[0].topic), "publications": len(share)},
-            )
-            COUNTS.labels(share[0].topic.namespace, "unconfirmed").inc(len(share))
-            _refuse(share, result)
+            self._fail(share, result)
             return
+        if result.unannounced:
+            # Nothing is lost: other processes find it in the history within a second.
+            logger.warning(
+                "an announcement failed: %s",
+                result.unannounced,
+                extra={"topic": str(share[0].topic)},
+            )
         new: list[Body | None] = []
         first_new = 0
         for index, (pending, offset) in enumerate(zip(share, result.offsets, strict=True)):
@@ -195,6 +201,24 @@ class Pipeline:
             )
             self._announce(topic, message)
 
+    def _fail(self, share: Sequence[_Pending], error: Unavailable) -> None:
+        """Tell the publishers; and the log, once a second at most."""
+        is_refused = isinstance(error, Refused)
+        outcome = "refused" if is_refused else "unconfirmed"
+        COUNTS.labels(share[0].topic.namespace, outcome).inc(len(share))
+        _refuse(share, error)
+        self._failed += len(share)
+        if self._loop.time() < self._reports_at:
+            return
+        self._reports_at = self._loop.time() + REPORT_SECONDS
+        logger.error(
+            "publications %s: %s",
+            "refused" if is_refused else "not confirmed",
+            quote(error),
+            extra={"topic": str(share[0].topic), "publications": self._failed},
+        )
+        self._failed = 0
+
     def _remember(self, topic: Topic, position: Position) -> None:
         self._accepted[topic] = position
         self._accepted.move_to_end(topic)
@@ -210,7 +234,7 @@ class Pipeline:
                 message = _build_message(topic, epoch=None, offset=0, first=0, bodies=bodies)
                 await self._layer.send(topic.group, message)
             except Unavailable as error:
-                _refuse(share, error)
+                self._fail(share, error)
                 return
         elif self._hub is not None:
             self._hub.deliver(topic, epoch=None, offset=0, first=0, bodies=bodies)
@@ -264,4 +288,4 @@ def _refuse(share: Sequence[_Pending], error: Unavailable) -> None:
     for pending in share:
         if not pending.future.done():
             # One exception for each: a shared one would gather every reader's traceback.
-            pending.future.set_exception(Unavailable(error.detail))
+            pending.future.set_exception(type(error)(error.detail))

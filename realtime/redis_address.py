@@ -10,6 +10,7 @@ The user and password are those of Redis; the sentinels' own are `sentinel_user`
 `sentinel_password`. Options are spelled as in redis-py's `from_url`.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
@@ -42,6 +43,9 @@ _OPTIONS = frozenset(
         *("socket_timeout", "socket_connect_timeout", "socket_keepalive"),
     }
 )
+
+# Braces would be hash tags, and the rest of these means nothing else in patterns of an ACL.
+_PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,20 @@ def build_layer_host(url: str) -> Any:
         "ssl": address.is_secure,
         **address.options,
     }
+
+
+def build_base(prefix: str, url: str) -> str:
+    """What the names of all keys and channels of a deployment begin with.
+
+    The number of the database is in it, since Redis' channels know no databases: whoever
+    subscribes hears what is published from any of them. Raises ImproperlyConfigured.
+    """
+    if _PREFIX.fullmatch(prefix) is None:
+        raise ImproperlyConfigured(
+            f"REALTIME['PREFIX'] (REALTIME_PREFIX) cannot be {prefix!r}: write 1 to 32 of A-Z, "
+            "a-z, 0-9, '_', '.' and '-', beginning with a letter or digit"
+        )
+    return f"{prefix}.{parse_address(url).options.get('db') or 0}"
 
 
 def is_same_redis(host: Any, url: str) -> bool:

@@ -26,7 +26,9 @@ from realtime.layer import Layer
 from realtime.limits import Limits
 from realtime.pipeline import Pipeline, Receipt
 from realtime.presence import Member, open_presence
+from realtime.pulse import PULSE, Pulse
 from realtime.rechecks import Rechecks
+from realtime.redis_errors import quote
 from realtime.rosters import MEMBERS, Rosters
 from realtime.sessions import Sessions, Target
 from realtime.tracking import Recorder
@@ -75,6 +77,14 @@ class Runtime:
             store=open_presence(self.settings, instance=self.instance_id),
         )
         self.rechecks = Rechecks(settings=self.settings, sessions=self.sessions)
+        self.pulse = Pulse(
+            settings=self.settings,
+            history=self.history,
+            layer=self.layer,
+            instance=self.instance_id,
+            # Words about users who changed may have been missed.
+            on_reopened=lambda: self.rechecks.ask(None),
+        )
         self.recorder = Recorder(
             instance_id=self.instance_id,
             version=self.settings.release,
@@ -87,6 +97,7 @@ class Runtime:
                 self._join_control,
                 self.hub.receive_forever,
                 self.hub.check_forever,
+                self.pulse.beat_forever,
                 self.limits.share_forever,
                 self.rosters.save_forever,
                 self.rosters.read_forever,
@@ -156,6 +167,7 @@ class Runtime:
         """Commit what waits, write what is left, let go of everything."""
         await self.pipeline.close()
         await cancel_tasks(self._tasks)
+        await self.pulse.close()
         await self.limits.close()
         await self.rosters.close()
         await self.recorder.close()
@@ -165,6 +177,9 @@ class Runtime:
     def _handle_control(self, message: dict[str, Any]) -> None:
         if message["type"] == MEMBERS:
             self.rosters.hear(message)
+            return
+        if message["type"] == PULSE:
+            self.pulse.hear(message)
             return
         match message["type"]:
             case "disconnect":
@@ -180,7 +195,7 @@ class Runtime:
             try:
                 await self.layer.join(CONTROL_GROUP)
             except Unavailable as error:
-                logger.error("other instances cannot be heard yet: %s", error.__cause__ or error)
+                logger.error("other instances cannot be heard yet: %s", quote(error))
                 await asyncio.sleep(JOIN_RETRY_DELAY)
             else:
                 return

@@ -2,6 +2,7 @@
 
 import asyncio
 from http import HTTPStatus
+from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection
@@ -9,10 +10,11 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from realtime.core.errors import Unavailable
+from realtime.pulse import Health
 from realtime.runtime import get_server_runtime
 
 DATABASE_TIMEOUT = 2.0
+REDIS_TIMEOUT = 3.0
 
 
 @require_safe
@@ -25,10 +27,10 @@ async def live(request: HttpRequest) -> JsonResponse:
 @require_safe
 @never_cache
 async def ready(request: HttpRequest) -> JsonResponse:
-    """200, or 503 without a database and while draining.
+    """200, or 503 without a database, while draining, and with a Redis that can never work.
 
-    Redis down is 200, degraded: sockets stay and recover, and taking every instance out at once
-    would make a brown-out an outage.
+    Redis that is down or refuses to publish is 200, degraded: sockets stay and recover, and taking
+    every instance out at once would make a brown-out an outage.
     """
     failed = []
     try:
@@ -39,20 +41,23 @@ async def ready(request: HttpRequest) -> JsonResponse:
     runtime = get_server_runtime()
     if runtime.is_draining:
         failed.append("draining")
-    degraded = []
-    if runtime.settings.redis_url:
-        try:
-            await runtime.history.read_tops([])
-        except Unavailable:
-            degraded.append("redis")
-    return JsonResponse(
-        {
-            "status": "unavailable" if failed else "degraded" if degraded else "ok",
-            "failed": failed,
-            "degraded": degraded,
-        },
-        status=HTTPStatus.SERVICE_UNAVAILABLE if failed else HTTPStatus.OK,
-    )
+    try:
+        async with asyncio.timeout(REDIS_TIMEOUT):
+            health = await runtime.pulse.look()
+    except TimeoutError:
+        health = Health("the store does not answer in time")
+    degraded: list[str] = []
+    if health.reason:
+        (failed if health.is_misfit else degraded).append("redis")
+    answer: dict[str, Any] = {
+        "status": "unavailable" if failed else "degraded" if degraded else "ok",
+        "failed": failed,
+        "degraded": degraded,
+    }
+    if health.reason:
+        answer["reasons"] = {"redis": health.reason}
+    status = HTTPStatus.SERVICE_UNAVAILABLE if failed else HTTPStatus.OK
+    return JsonResponse(answer, status=status)
 
 
 def _ask_database() -> None:

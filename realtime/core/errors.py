@@ -22,6 +22,7 @@ A coded error is what a client sees: over a WebSocket as an `error` message, ove
     │   ├── TokenInQuery (ValueError)
     │   ├── Rejected (ValueError)
     │   └── Unavailable (ConnectionError)
+    │       └── Refused                    known not to have been done
     ├── NotRunning (RuntimeError)          publish() where nobody could hear it
     └── IllegalTransition (RuntimeError)   a bug: a state machine was pushed the wrong way
 """
@@ -175,6 +176,10 @@ class Unavailable(CodedError, ConnectionError):
     """Not confirmed: it may or may not have been done. Repeat with the same `id`."""
 
     code = ErrorCode.UNAVAILABLE
+
+
+class Refused(Unavailable):
+    """The store has refused it, so it was not done. Repeating it later does no harm."""
 
 
 class NotRunning(RealtimeError, RuntimeError):

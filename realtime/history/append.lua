@@ -8,7 +8,8 @@
 --       8 longest body that travels in the message
 --       9 epoch and 10 offset of a publication that is known to have been here
 --       11 mark of this batch   then id, body for each publication
--- Returns {epoch, first, link, offset…}; the offset of a repeated id is negative.
+-- Returns {epoch, first, link, why it could not be announced ('' where it was), offset…}; the
+-- offset of a repeated id is negative.
 --
 -- A link is the mark of the publication before (8 bytes) and the own one (8 bytes), so that a
 -- reader sees when the history under its feet was replaced by another one.
@@ -33,6 +34,7 @@ if is_back or not state[2] then
 end
 local now = tonumber(redis.call('TIME')[1])
 local before, added = top, 0
+local trouble = ''
 
 -- Ids live in the hash of their epoch and period; looking into two covers the memory.
 local period = math.floor(now / memory)
@@ -93,15 +95,17 @@ if top > before then
   if has_ids then redis.call('EXPIRE', ids_now, 2 * memory) end
   if ARGV[6] ~= '' then
     local count = #carried
-    redis.call('PUBLISH', ARGV[6], ARGV[7]
+    -- What is stored is accepted: where an ACL lacks the channels, readers find it by themselves.
+    local told = redis.pcall('PUBLISH', ARGV[6], ARGV[7]
       .. '\165epoch\217' .. string.char(#epoch) .. epoch
       .. '\166offset\207' .. struct.pack('>I8', before + 1)
       .. '\165first\207' .. struct.pack('>I8', first)
       .. '\164link\196\16' .. last_mark .. mark
       .. '\167entries\220' .. struct.pack('>I2', count) .. table.concat(carried))
+    if type(told) == 'table' then trouble = told['err'] end
   end
 end
 
-local reply = {epoch, string.format('%.0f', first), last_mark .. mark}
+local reply = {epoch, string.format('%.0f', first), last_mark .. mark, trouble}
 for _, offset in ipairs(offsets) do reply[#reply + 1] = string.format('%.0f', offset) end
 return reply

@@ -10,6 +10,8 @@ from realtime.core.errors import Unavailable
 from realtime.core.positions import Position
 from realtime.core.topics import Topic
 
+# The type of the layer's messages that carry publications.
+PUBLICATIONS = "publications"
 # A page stops after the publication that takes it over this many bytes.
 PAGE_BYTES = 256 * 1024
 # A longer body is announced by its offset only; each hub then reads it once from the history.
@@ -35,13 +37,14 @@ class Batch:
     """Publications for one topic, in order, with the namespace that bounds its history.
 
     `known` is the last publication that is known to have been accepted: a history that has
-    lost it begins a new epoch.
+    lost it begins a new epoch. `type` is that of the message which announces the batch.
     """
 
     topic: Topic
     namespace: Namespace
     items: Sequence[Item]
     known: Position | None = None
+    type: str = PUBLICATIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class Accepted:
     `offsets` has one for each item; `first` is the first retained offset afterwards. Items whose
     id was known already are in `duplicates` (by index), with the offset of the first one.
     `link` is that of the first new one (see `realtime.core.positions`); the new ones share a mark.
+    `unannounced` says why the store could not announce the batch, where it could not.
     """
 
     epoch: str
@@ -58,6 +62,7 @@ class Accepted:
     duplicates: frozenset[int]
     first: int
     link: bytes = b""
+    unannounced: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,8 @@ class History(ABC):
 
     # Whether append() also announces a batch to the topic's group in the channel layer.
     announces: bool = False
+    # What the layer puts before the name of a group, where append() announces.
+    group_prefix: str | None = None
     # Whether reading costs a round trip, so that a process had better keep what is new.
     is_remote: bool = False
 

@@ -24,7 +24,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from realtime.conf import Settings
-from realtime.core.errors import Unavailable
+from realtime.core.errors import Refused, Unavailable
 from realtime.core.positions import MARK_BYTES
 from realtime.core.topics import Topic
 from realtime.history.base import (
@@ -32,6 +32,7 @@ from realtime.history.base import (
     ID_MEMORY,
     LONGEST_CARRIED,
     PAGE_BYTES,
+    PUBLICATIONS,
     Accepted,
     Batch,
     History,
@@ -39,7 +40,8 @@ from realtime.history.base import (
     Size,
     Top,
 )
-from realtime.redis_address import is_same_redis, make_pool
+from realtime.redis_address import build_base, is_same_redis, make_pool
+from realtime.redis_errors import find_refusal
 
 # A topic that somebody holds keeps its epoch at least this many seconds.
 HOLD_SECONDS = 86_400
@@ -61,8 +63,9 @@ class RedisHistory(History):
 
     def __init__(self, settings: Settings) -> None:
         self._timeout = settings.history_timeout
-        self._group_prefix = find_group_prefix(settings)
-        self.announces = self._group_prefix is not None
+        self._base = build_base(settings.prefix, settings.redis_url)
+        self.group_prefix = find_group_prefix(settings)
+        self.announces = self.group_prefix is not None
         self._append_pool = make_pool(
             settings.redis_url,
             blocking=False,
@@ -72,6 +75,7 @@ class RedisHistory(History):
         self._connection: Connection | None = None
         self._used_at = 0.0
         self._lock = asyncio.Lock()
+        self._has_sent = False  # whether anything of the present call left for Redis
         self._script_hash = b""
         pool = make_pool(
             settings.redis_url,
@@ -91,12 +95,14 @@ class RedisHistory(History):
     async def append(self, batches: Sequence[Batch]) -> list[Accepted | Unavailable]:
         commands = [self._build_append(batch) for batch in batches]
         async with self._lock:
+            self._has_sent = False
             try:
                 async with asyncio.timeout(self._timeout):
                     replies = await self._call_scripts(commands)
             except (RedisError, OSError, TimeoutError) as error:
                 await self._drop_connection()
-                return [_unavailable(error)] * len(batches)
+                build = _build_unconfirmed if self._has_sent else _build_refused
+                return [build(error)] * len(batches)
             except BaseException:
                 # Cancelled in between: the replies that are still to come belong to nobody.
                 await self._drop_connection()
@@ -114,7 +120,7 @@ class RedisHistory(History):
         return await self._read(topic, after=after, limit=limit, head=HEAD_BYTES)
 
     async def read_tops(self, topics: Sequence[Topic]) -> list[Top]:
-        keys = [_key(topic, "meta") for topic in topics]
+        keys = [self._key(topic, "meta") for topic in topics]
         reply = await self._run(self._tops_script, keys, [_new_epoch(), HOLD_SECONDS])
         return [
             Top(epoch.decode(), int(top), mark)
@@ -122,12 +128,12 @@ class RedisHistory(History):
         ]
 
     async def measure(self, topics: Sequence[Topic]) -> list[Size]:
-        keys = [_key(topic, part) for topic in topics for part in ("meta", "log")]
+        keys = [self._key(topic, part) for topic in topics for part in ("meta", "log")]
         reply = await self._run(self._sizes_script, keys, [])
         return [Size(*map(int, pair)) for pair in zip(reply[::2], reply[1::2], strict=True)]
 
     async def renew_epoch(self, topic: Topic, *, lost: str) -> None:
-        keys = [_key(topic, "meta"), _key(topic, "log")]
+        keys = [self._key(topic, "meta"), self._key(topic, "log")]
         await self._run(self._renew_script, keys, [lost, _new_epoch()])
 
     async def close(self) -> None:
@@ -135,8 +141,12 @@ class RedisHistory(History):
         for pool in (self._append_pool, self._client.connection_pool):
             await pool.aclose()
 
+    def _key(self, topic: Topic, part: str) -> str:
+        # The braces keep a topic's keys in one slot of a cluster.
+        return f"{self._base}:{{{topic}}}:{part}"
+
     async def _read(self, topic: Topic, *, after: int, limit: int, head: int) -> Page:
-        keys = [_key(topic, "meta"), _key(topic, "log")]
+        keys = [self._key(topic, "meta"), self._key(topic, "log")]
         arguments = [_new_epoch(), after, limit, PAGE_BYTES, HOLD_SECONDS, head]
         reply = await self._run(self._read_script, keys, arguments)
         epoch, first, top, mark, start, *rows = reply
@@ -150,11 +160,15 @@ class RedisHistory(History):
         except (RedisError, OSError, TimeoutError) as error:
             if isinstance(error, ReadOnlyError):
                 await self._client.connection_pool.disconnect(inuse_connections=False)
-            raise Unavailable("the history does not answer now; try again in a moment") from error
+            refusal = find_refusal(error)
+            reason = refusal.reason if refusal else "it does not answer now"
+            raise Unavailable(
+                f"the history cannot be read: {reason}; try again in a moment"
+            ) from error
 
     def _build_append(self, batch: Batch) -> list[Any]:
         topic, namespace = batch.topic, batch.namespace
-        channel = f"{self._group_prefix}{topic.group}" if self.announces else ""
+        channel = f"{self.group_prefix}{topic.group}" if self.announces else ""
         arguments: list[Any] = [
             _new_epoch(),
             namespace.history_size,
@@ -162,7 +176,7 @@ class RedisHistory(History):
             namespace.history_ttl,
             ID_MEMORY,
             channel,
-            build_message_head(topic),
+            build_message_head(topic, type=batch.type),
             LONGEST_CARRIED,
             batch.known.epoch if batch.known else "",
             batch.known.offset if batch.known else 0,
@@ -170,7 +184,7 @@ class RedisHistory(History):
         ]
         for item in batch.items:
             arguments += (item.id or "", item.body)
-        keys = [_key(topic, "meta"), _key(topic, "log"), _key(topic, "ids:")]
+        keys = [self._key(topic, "meta"), self._key(topic, "log"), self._key(topic, "ids:")]
         return [len(keys), *keys, *arguments]
 
     async def _call_scripts(self, commands: Sequence[list[Any]]) -> list[Any]:
@@ -189,6 +203,7 @@ class RedisHistory(History):
         packed = connection.pack_commands(
             [("EVALSHA", self._script_hash, *command) for command in commands]
         )
+        self._has_sent = True
         await connection.send_packed_command(packed)
         replies: list[Any] = []
         for _ in commands:
@@ -204,8 +219,12 @@ class RedisHistory(History):
         self._used_at = time.monotonic()
         if self._connection is None:
             connection = self._append_pool.make_connection()
-            await connection.connect()
-            await self._load_script(connection)
+            try:
+                await connection.connect()
+                await self._load_script(connection)
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                raise
             self._connection = connection
         return self._connection
 
@@ -247,16 +266,11 @@ def find_group_prefix(settings: Settings) -> str | None:
     return f"{options.get('prefix', 'asgi')}__group__"
 
 
-def build_message_head(topic: Topic) -> bytes:
+def build_message_head(topic: Topic, *, type: str = PUBLICATIONS) -> bytes:
     """The beginning of a batch message in msgpack; the script adds the five fields left."""
     return b"\x87" + b"".join(
-        msgspec.msgpack.encode(part) for part in ("type", "publications", "topic", str(topic))
+        msgspec.msgpack.encode(part) for part in ("type", type, "topic", str(topic))
     )
-
-
-def _key(topic: Topic, part: str) -> str:
-    # The braces keep a topic's keys in one slot of a cluster.
-    return f"rt:{{{topic}}}:{part}"
 
 
 def _new_epoch() -> str:
@@ -265,21 +279,35 @@ def _new_epoch() -> str:
 
 def _read_append(reply: Any) -> Accepted | Unavailable:
     if isinstance(reply, Exception):
-        return _unavailable(reply)
-    epoch, first, link, *offsets = reply
+        refusal = find_refusal(reply)
+        is_refused = refusal is not None and refusal.is_certain
+        return _build_refused(reply) if is_refused else _build_unconfirmed(reply)
+    epoch, first, link, unannounced, *offsets = reply
     numbers = [int(offset) for offset in offsets]
     duplicates = frozenset(index for index, offset in enumerate(numbers) if offset < 0)
     return Accepted(
-        epoch.decode(), [abs(offset) for offset in numbers], duplicates, int(first), link
+        epoch.decode(),
+        [abs(offset) for offset in numbers],
+        duplicates,
+        int(first),
+        link,
+        unannounced.decode(),
     )
 
 
-def _unavailable(error: BaseException) -> Unavailable:
-    reason = str(error) or type(error).__name__
+def _build_refused(error: BaseException) -> Unavailable:
+    refusal = find_refusal(error)
+    reason = refusal.reason if refusal else "the history cannot be reached"
+    refused = Refused(f"it was not published: {reason}; try again later")
+    refused.__cause__ = error
+    return refused
+
+
+def _build_unconfirmed(error: BaseException) -> Unavailable:
+    refusal = find_refusal(error)
+    reason = refusal.reason if refusal else "the history did not confirm in time"
     unavailable = Unavailable(
-        "the history did not confirm in time; it may or may not have been published: "
-        "repeat with the same id"
+        f"{reason}; it may or may not have been published: repeat with the same id"
     )
     unavailable.__cause__ = error
-    unavailable.add_note(reason)
     return unavailable

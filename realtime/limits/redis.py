@@ -1,8 +1,10 @@
 """The counts of connections of all instances in Redis: a hash for each instance.
 
-rt:{limits}              the names of the instances that have counts
-rt:{limits}:<instance>   subject → count; the field "" is the number of its last call. It lives as
-                         long as its instance renews it, and its counts go with it.
+<base>:{limits}              the names of the instances that have counts
+<base>:{limits}:<instance>   subject → count; the field "" is the number of its last call. It lives
+                             as long as its instance renews it, and its counts go with it.
+
+<base> is the deployment's: see `realtime.redis_address.build_base`.
 """
 
 import asyncio
@@ -17,12 +19,10 @@ from redis.exceptions import ReadOnlyError, RedisError
 
 from realtime.conf import Settings
 from realtime.core.errors import Unavailable
-from realtime.redis_address import make_pool
+from realtime.redis_address import build_base, make_pool
 
 # A subject, and how many connections it may have on all instances.
 Claim: TypeAlias = tuple[str, int]
-
-INSTANCES = "rt:{limits}"
 
 _COUNT = (Path(__file__).parent / "count.lua").read_text()
 
@@ -34,7 +34,8 @@ class RedisCounts:
         self._timeout = settings.history_timeout
         self._lease_ms = max(1, round(settings.lease_seconds * 1000))
         self._instance = instance
-        self._key = f"{INSTANCES}:{instance}"
+        self._instances = f"{build_base(settings.prefix, settings.redis_url)}:{{limits}}"
+        self._key = f"{self._instances}:{instance}"
         self._calls = 0
         self._pool = make_pool(
             settings.redis_url,
@@ -69,7 +70,7 @@ class RedisCounts:
             arguments.append(len(claims))
             for subject, most in claims:
                 arguments += (subject, most)
-        reply = await self._call(self._script(keys=[INSTANCES, self._key], args=arguments))
+        reply = await self._call(self._script(keys=[self._instances, self._key], args=arguments))
         if reply is None:
             return None
         return [
@@ -80,7 +81,7 @@ class RedisCounts:
         """Take all counts of this instance back; raises Unavailable."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.unlink(self._key)
-        pipeline.srem(INSTANCES, self._instance)
+        pipeline.srem(self._instances, self._instance)
         await self._call(pipeline.execute())
 
     async def close(self) -> None:

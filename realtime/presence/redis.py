@@ -1,7 +1,9 @@
 """Presence in Redis: a hash of members for each topic, and a lease for each instance.
 
-rt:{<topic>}:members   session → msgpack [instance, user, since]; the field "" is the version
-rt:lease:<instance>    there while the instance renews it
+<base>:{<topic>}:members   session → msgpack [instance, user, since]; the field "" is the version
+<base>:lease:<instance>    there while the instance renews it
+
+<base> is the deployment's: see `realtime.redis_address.build_base`.
 """
 
 import asyncio
@@ -25,7 +27,7 @@ from realtime.presence.base import (
     decode_member,
     encode_member,
 )
-from realtime.redis_address import make_pool
+from realtime.redis_address import build_base, make_pool
 
 # A lease lives this part of the setting: its instance is missed for a while before it counts as
 # dead (see `realtime.rosters`), and both together stay below the setting.
@@ -60,7 +62,8 @@ class RedisPresence(Presence):
     def __init__(self, settings: Settings, *, instance: str) -> None:
         self._timeout = settings.history_timeout
         self._lease_ms = max(1, round(settings.lease_seconds * LEASE_SHARE * 1000))
-        self._lease = _lease_key(instance)
+        self._base = build_base(settings.prefix, settings.redis_url)
+        self._lease = self._lease_key(instance)
         # Calls wait for one of its connections, and may be repeated.
         self._pool = make_pool(
             settings.redis_url,
@@ -78,7 +81,7 @@ class RedisPresence(Presence):
         places = []
         count = 0
         for change in changes:
-            key = _members_key(change.topic)
+            key = self._members_key(change.topic)
             if change.joined:
                 fields = {member.session: encode_member(member) for member in change.joined}
                 pipeline.hset(key, mapping=fields)
@@ -100,9 +103,9 @@ class RedisPresence(Presence):
         # One transaction: an instance that has a lease at this moment has its members in it.
         pipeline = self._client.pipeline(transaction=True)
         for topic in topics:
-            pipeline.hgetall(_members_key(topic))
+            pipeline.hgetall(self._members_key(topic))
         for instance in asked:
-            pipeline.exists(_lease_key(instance))
+            pipeline.exists(self._lease_key(instance))
         replies = await self._call(pipeline.execute())
         leases = dict(zip(asked, replies[len(topics) :], strict=True))
         absent = {instance for instance, lease in leases.items() if not lease}
@@ -114,7 +117,7 @@ class RedisPresence(Presence):
     async def read_versions(self, topics: Sequence[Topic]) -> list[int]:
         if not topics:
             return []
-        keys = [_members_key(topic) for topic in topics]
+        keys = [self._members_key(topic) for topic in topics]
         replies = await self._call(self._client.eval(_VERSIONS, len(keys), *keys, KEEP_SECONDS))
         return [int(reply) for reply in replies]
 
@@ -131,7 +134,9 @@ class RedisPresence(Presence):
         asked = list(instances)
         if not asked:
             return set()
-        leases = await self._call(self._client.mget([_lease_key(instance) for instance in asked]))
+        leases = await self._call(
+            self._client.mget([self._lease_key(instance) for instance in asked])
+        )
         return {
             instance for instance, lease in zip(asked, leases, strict=True) if lease is not None
         }
@@ -142,11 +147,19 @@ class RedisPresence(Presence):
             names = list(gone)
             for start in range(0, len(names), FORGET_SLICE):
                 part = names[start : start + FORGET_SLICE]
-                pipeline.eval(_FORGET, 2, _lease_key(instance), _members_key(topic), *part)
+                pipeline.eval(
+                    _FORGET, 2, self._lease_key(instance), self._members_key(topic), *part
+                )
         await self._call(pipeline.execute())
 
     async def close(self) -> None:
         await self._pool.aclose()
+
+    def _members_key(self, topic: Topic) -> str:
+        return f"{self._base}:{{{topic}}}:members"
+
+    def _lease_key(self, instance: str) -> str:
+        return f"{self._base}:lease:{instance}"
 
     async def _call(self, operation: Awaitable[Any]) -> Any:
         try:
@@ -161,11 +174,3 @@ class RedisPresence(Presence):
 def _read_hash(fields: dict[bytes, bytes]) -> tuple[int, list[Member]]:
     version = int(fields.pop(_VERSION, 0))
     return version, [decode_member(session.decode(), data) for session, data in fields.items()]
-
-
-def _members_key(topic: Topic) -> str:
-    return f"rt:{{{topic}}}:members"
-
-
-def _lease_key(instance: str) -> str:
-    return f"rt:lease:{instance}"

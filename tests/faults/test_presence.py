@@ -152,8 +152,9 @@ async def wait_stored(redis: RedisServer, name: str, count: int) -> None:
 def count_stored(redis: RedisServer, name: str) -> int:
     """How many members the store has of a topic."""
     with redis_client.Redis(port=redis.port) as client:
-        fields: dict[bytes, bytes] = client.hgetall(f"rt:{{room:{name}}}:members")
-    return len(fields.keys() - {b""})
+        keys = client.keys(f"*:{{room:{name}}}:members")
+        fields: set[bytes] = {field for key in keys for field in client.hkeys(key)}
+    return len(fields - {b""})
 
 
 async def test_the_members_of_a_killed_instance_are_gone_within_15_s_and_no_others(

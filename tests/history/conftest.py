@@ -57,7 +57,7 @@ def use_redis(settings: Any) -> Iterator[Callable[[RedisServer], Settings]]:
                 "CONFIG": {"hosts": [redis.url]},
             }
         }
-        return build_settings({"REDIS_URL": redis.url, **options})
+        return build_settings({"REDIS_URL": redis.url, "PREFIX": "rt", **options})
 
     yield use
     channel_layers.backends.clear()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,7 +16,7 @@ import redis as redis_client
 from channels.layers import get_channel_layer
 
 from realtime.conf import Settings, build_settings
-from realtime.core.errors import Unavailable
+from realtime.core.errors import Refused, Unavailable
 from realtime.core.positions import MARK_BYTES, Position, link_batch
 from realtime.core.topics import Topic
 from realtime.history import Accepted, Top
@@ -123,8 +124,8 @@ class TestStore:
         log = Writer(history, topic, history_size=2)
         await log.append(b"a")
         top = 10**13 + 1
-        client.hset(f"rt:{{{topic}}}:meta", mapping={"top": top, "first": top + 1})
-        client.delete(f"rt:{{{topic}}}:log")
+        client.hset(f"rt.0:{{{topic}}}:meta", mapping={"top": top, "first": top + 1})
+        client.delete(f"rt.0:{{{topic}}}:log")
         result = await log.append(b"b", (b"c", "id"), (b"c", "id"), b"d")
         assert list(result.offsets) == [top + 1, top + 2, top + 2, top + 3]
         assert (result.duplicates, result.first) == ({2}, top + 2)
@@ -144,11 +145,11 @@ class TestStore:
         await Writer(history, other).read()
         await history.read_tops([Topic("broadcast", topic.name + "-tops")])
         await history.measure([Topic("broadcast", topic.name + "-sizes")])
-        keys = client.keys(f"rt:{{{topic}*")
+        keys = client.keys(f"rt.0:{{{topic}*")
         assert len(keys) == 5
         for key in keys:
             assert client.ttl(key) > 0, key
-        assert client.ttl(f"rt:{{{topic}}}:meta") > client.ttl(f"rt:{{{topic}}}:log")
+        assert client.ttl(f"rt.0:{{{topic}}}:meta") > client.ttl(f"rt.0:{{{topic}}}:log")
 
     async def test_heads_leave_the_data_in_redis(
         self, history: RedisHistory, topic: Topic, client: Any
@@ -192,11 +193,112 @@ class TestStore:
         self, history: RedisHistory, topic: Topic, client: Any
     ) -> None:
         good, bad = Writer(history, topic), Writer(history, Topic("broadcast", topic.name + "-b"))
-        client.set(f"rt:{{{bad.topic}}}:meta", "no hash")
+        client.set(f"rt.0:{{{bad.topic}}}:meta", "no hash")
         results = await history.append([bad.batch(b"a"), good.batch(b"b")])
         assert isinstance(results[0], Unavailable)
         assert list(results[1].offsets) == [1]  # type: ignore[union-attr]
         assert list((await good.append(b"c")).offsets) == [2]
+
+
+class TestRefusal:
+    """Redis answers that it does not do it."""
+
+    @pytest.mark.parametrize(
+        ("harm", "mend", "reason"),
+        [
+            ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "out of memory"),
+            (
+                "CONFIG SET min-replicas-to-write 1",
+                "CONFIG SET min-replicas-to-write 0",
+                "too few replicas",
+            ),
+            ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "read-only"),
+        ],
+    )
+    async def test_a_refused_batch_is_known_not_to_be_there_and_can_be_published_later(
+        self,
+        redis: RedisServer,
+        use_redis: UseRedis,
+        topic: Topic,
+        harm: str,
+        mend: str,
+        reason: str,
+    ) -> None:
+        history = RedisHistory(use_redis(redis))
+        log = Writer(history, topic)
+        await log.append((b"a", "x"))
+        with redis_client.Redis(port=redis.port) as client:
+            before = {key: client.dump(key) for key in client.keys("*")}
+            client.execute_command(*harm.split())
+            (result,) = await history.append([log.batch((b"b", "y"), b"c")])
+            assert isinstance(result, Refused)
+            assert re.fullmatch(
+                f"it was not published: .*{reason}.*; try again later", result.detail
+            )
+            assert {key: client.dump(key) for key in client.keys("*")} == before
+            with pytest.raises(Unavailable, match=reason):
+                await log.read()
+            client.execute_command(*mend.split())
+        again = await log.append((b"b", "y"))
+        assert (list(again.offsets), again.duplicates) == ([2], frozenset())
+        await history.close()
+
+    async def test_what_was_never_sent_was_not_published(
+        self, redis: RedisServer, use_redis: UseRedis, topic: Topic
+    ) -> None:
+        history = RedisHistory(use_redis(redis, HISTORY_TIMEOUT=0.5))
+        log = Writer(history, topic)
+        redis.signal(signal.SIGSTOP)  # it takes connections, and says nothing
+        (late,) = await history.append([log.batch(b"a")])
+        redis.signal(signal.SIGCONT)
+        redis.kill()
+        (away,) = await history.append([log.batch(b"a")])
+        for result in (late, away):
+            assert isinstance(result, Refused)
+            assert "cannot be reached" in result.detail
+        await history.close()
+
+    async def test_what_was_sent_and_not_answered_may_have_been_published(
+        self, redis: RedisServer, use_redis: UseRedis, topic: Topic
+    ) -> None:
+        history = RedisHistory(use_redis(redis, HISTORY_TIMEOUT=0.5))
+        log = Writer(history, topic)
+        await log.append(b"a")
+        redis.signal(signal.SIGSTOP)
+        (result,) = await history.append([log.batch(b"b")])
+        redis.signal(signal.SIGCONT)
+        assert isinstance(result, Unavailable)
+        assert not isinstance(result, Refused)
+        assert "may or may not have been published" in result.detail
+        assert list((await log.read()).bodies) == [b"a", b"b"]
+        await history.close()
+
+    async def test_a_right_that_is_missing_in_the_middle_leaves_it_open(
+        self, redis: RedisServer, use_redis: UseRedis, topic: Topic
+    ) -> None:
+        history = RedisHistory(use_redis(redis))
+        log = Writer(history, topic)
+        with redis_client.Redis(port=redis.port) as client:
+            client.execute_command("ACL", "SETUSER", "default", "-xtrim")
+        (result,) = await history.append([log.batch(b"a")])
+        assert isinstance(result, Unavailable)
+        assert not isinstance(result, Refused)
+        assert "does not permit it" in result.detail
+        await history.close()
+
+    async def test_what_cannot_be_announced_is_accepted_all_the_same(
+        self, redis: RedisServer, use_redis: UseRedis, topic: Topic
+    ) -> None:
+        history = RedisHistory(use_redis(redis))
+        log = Writer(history, topic)
+        assert (await log.append(b"a")).unannounced == ""
+        with redis_client.Redis(port=redis.port) as client:
+            client.execute_command("ACL", "SETUSER", "default", "resetchannels")
+        accepted = await log.append(b"b")
+        assert list(accepted.offsets) == [2]
+        assert "channel" in accepted.unannounced
+        assert list((await log.read()).bodies) == [b"a", b"b"]
+        await history.close()
 
 
 class TestRewind:
@@ -204,11 +306,11 @@ class TestRewind:
 
     @staticmethod
     def snapshot(client: Any, topic: Topic) -> dict[str, bytes]:
-        return {key: client.dump(key) for key in client.keys(f"rt:{{{topic}}}:*")}
+        return {key: client.dump(key) for key in client.keys(f"rt.0:{{{topic}}}:*")}
 
     @staticmethod
     def restore(client: Any, topic: Topic, snapshot: dict[str, bytes]) -> None:
-        client.delete(*client.keys(f"rt:{{{topic}}}:*"))
+        client.delete(*client.keys(f"rt.0:{{{topic}}}:*"))
         for key, value in snapshot.items():
             client.restore(key, 60_000, value)
 
@@ -243,7 +345,7 @@ class TestRewind:
         assert (result.epoch != before.epoch, list(result.offsets)) == (True, [1, 2])
         page = await log.read()
         assert (page.epoch, page.first, list(page.bodies)) == (result.epoch, 1, [b"d", b"e"])
-        for key in client.keys(f"rt:{{{topic}}}:*"):
+        for key in client.keys(f"rt.0:{{{topic}}}:*"):
             assert client.ttl(key) > 0, key
         (again,) = await history.append([replace(log.batch(b"f"), known=known)])
         assert isinstance(again, Accepted)
@@ -278,7 +380,7 @@ class TestRewind:
     ) -> None:
         log = Writer(history, topic)
         await log.append(b"a", b"b", b"c")
-        client.delete(f"rt:{{{topic}}}:meta")
+        client.delete(f"rt.0:{{{topic}}}:meta")
         assert list((await log.read()).bodies) == []
         result = await log.append(b"d")
         page = await log.read()
@@ -392,7 +494,7 @@ class TestOutage:
                 old.config_set("repl-diskless-sync-delay", 0)
                 new.replicaof("127.0.0.1", redis.port)
                 async with asyncio.timeout(15):
-                    while not new.exists(f"rt:{{{topic}}}:log"):
+                    while not new.exists(f"rt.0:{{{topic}}}:log"):
                         await asyncio.sleep(0.02)
                 new.replicaof("NO", "ONE")
                 old.replicaof("127.0.0.1", 1)  # it hears of nothing more, nor does it take any

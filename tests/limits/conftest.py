@@ -13,6 +13,9 @@ from realtime.limits.connections import SharedConnections
 from realtime.limits.redis import RedisCounts
 from tests.servers import Project, RedisServer
 
+# The names of the instances that have counts, for the settings that `build` makes.
+INSTANCES = "rt.0:{limits}"
+
 
 @pytest.fixture(scope="module")
 def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
@@ -34,7 +37,7 @@ def client(shared_redis: RedisServer) -> Iterator[Any]:
 def build(redis: RedisServer, **options: object) -> Settings:
     """Settings with which nothing ends for a machine that is busy, unless a test says so."""
     patient = {"HISTORY_TIMEOUT": 30.0, "LEASE_SECONDS": 90.0}
-    return build_settings({"REDIS_URL": redis.url, **patient, **options})
+    return build_settings({"REDIS_URL": redis.url, "PREFIX": "rt", **patient, **options})
 
 
 def issue_tokens(project: Project, *names: str) -> dict[str, str]:

@@ -17,8 +17,8 @@ from realtime.limits.connections import (
     Connections,
     SharedConnections,
 )
-from realtime.limits.redis import INSTANCES, RedisCounts
-from tests.limits.conftest import OpenInstance, build, wait_until
+from realtime.limits.redis import RedisCounts
+from tests.limits.conftest import INSTANCES, OpenInstance, build, wait_until
 from tests.servers import RedisServer
 
 ANNA = ("user anna", 3)

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from realtime.core.errors import Unavailable
-from realtime.limits.redis import INSTANCES
-from tests.limits.conftest import OpenCounts, wait_until
+from tests.limits.conftest import INSTANCES, OpenCounts, wait_until
 
 ASK = [[("user 1", 3)]]
 

@@ -29,7 +29,7 @@ async def open_store(shared_redis: RedisServer) -> AsyncIterator[OpenStore]:
     stores = []
 
     def open_store(instance: str, *, redis: RedisServer = shared_redis, **options: object):
-        settings = build_settings({"REDIS_URL": redis.url, **options})
+        settings = build_settings({"REDIS_URL": redis.url, "PREFIX": "rt", **options})
         stores.append(RedisPresence(settings, instance=instance))
         return stores[-1]
 

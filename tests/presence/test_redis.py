@@ -55,7 +55,7 @@ async def test_a_renewed_lease_lives_as_long_as_a_new_one(
     open_store: OpenStore, topic: Topic, client: Any
 ) -> None:
     store = open_store(topic.name, LEASE_SECONDS=200.0)
-    key = f"rt:lease:{topic.name}"
+    key = f"rt.0:lease:{topic.name}"
     await store.take_lease()
     for _ in range(2):
         assert 50_000 < client.pttl(key) <= 100_000
@@ -109,7 +109,7 @@ async def test_members_stay_while_somebody_asks_and_go_afterwards(
     open_store: OpenStore, topic: Topic, client: Any
 ) -> None:
     store = open_store(topic.name)
-    key = f"rt:{{{topic}}}:members"
+    key = f"rt.0:{{{topic}}}:members"
     await store.write([Change(topic, make_members(topic.name, 1))])
     assert 0 < client.ttl(key) <= KEEP_SECONDS
     client.expire(key, 10)
