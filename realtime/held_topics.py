@@ -172,7 +172,7 @@ class HeldTopic(Membership):
 
     async def read_anew(self, *, after: int) -> Page:
         """The same, asked of the history itself."""
-        return await self._history.read(self.topic, after=after, limit=READ_LIMIT)
+        return await self._history.read(self.topic, after=after, limit=READ_LIMIT, is_held=True)
 
     def _find_recent(self, after: int) -> Page | None:
         if not self._history.is_remote or self._sequence.is_broken:

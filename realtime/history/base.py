@@ -20,14 +20,22 @@ LONGEST_CARRIED = 64 * 1024
 HEAD_BYTES = 6 * 1024
 # How long a publication's id is remembered, in seconds.
 ID_MEMORY = 300
+# The epoch of a topic of which the history knows nothing: reading it leaves no trace.
+NO_EPOCH = "0" * 12
+# Who publishes where it is no client: the server's own code.
+SERVER = "server"
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A publication to be appended: its body, and its id within the topic (scoped to the user)."""
+    """A publication to be appended: its body, and its id within the topic (scoped to the user).
+
+    `publisher` is whose share of the history it is: a user's, an address's, or the server's.
+    """
 
     body: Body
     id: str | None = None
+    publisher: str = SERVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +124,12 @@ class History(ABC):
         """Append each batch at once and whole; batches of different topics fail apart."""
 
     @abstractmethod
-    async def read(self, topic: Topic, *, after: int, limit: int) -> Page:
-        """Up to `limit` publications after an offset (from the first retained one)."""
+    async def read(self, topic: Topic, *, after: int, limit: int, is_held: bool = False) -> Page:
+        """Up to `limit` publications after an offset (from the first retained one).
+
+        A topic of which nothing is known is at offset 0 of `NO_EPOCH`, and reading it leaves no
+        trace; where it `is_held` it gets an epoch as from `read_tops`.
+        """
 
     @abstractmethod
     async def read_heads(self, topic: Topic, *, after: int, limit: int) -> Page:
@@ -125,7 +137,10 @@ class History(ABC):
 
     @abstractmethod
     async def read_tops(self, topics: Sequence[Topic]) -> list[Top]:
-        """The top of each topic; a topic that has none yet gets its epoch, at offset 0."""
+        """The top of each topic; a topic that has none yet gets its epoch, at offset 0.
+
+        It is asked for the topics that somebody holds, again and again.
+        """
 
     @abstractmethod
     async def measure(self, topics: Sequence[Topic]) -> list[Size]:

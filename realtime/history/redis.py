@@ -31,6 +31,7 @@ from realtime.history.base import (
     HEAD_BYTES,
     ID_MEMORY,
     LONGEST_CARRIED,
+    NO_EPOCH,
     PAGE_BYTES,
     Accepted,
     Batch,
@@ -41,8 +42,9 @@ from realtime.history.base import (
 )
 from realtime.redis_address import is_same_redis, make_pool
 
-# A topic that somebody holds keeps its epoch at least this many seconds.
-HOLD_SECONDS = 86_400
+# A topic that somebody holds, and to which nobody has published, keeps its epoch at least this
+# many seconds. Holding is renewed within seconds; what was held is soon forgotten.
+HOLD_SECONDS = 600
 # A connection that was not used for so long is looked at before it is used again.
 IDLE_SECONDS = 0.5
 
@@ -107,11 +109,12 @@ class RedisHistory(History):
                 await self._client.connection_pool.disconnect(inuse_connections=False)
         return [_read_append(reply) for reply in replies]
 
-    async def read(self, topic: Topic, *, after: int, limit: int) -> Page:
-        return await self._read(topic, after=after, limit=limit, head=0)
+    async def read(self, topic: Topic, *, after: int, limit: int, is_held: bool = False) -> Page:
+        epoch, hold = (_new_epoch(), HOLD_SECONDS) if is_held else (NO_EPOCH, 0)
+        return await self._read(topic, epoch, after, limit, PAGE_BYTES, hold, 0)
 
     async def read_heads(self, topic: Topic, *, after: int, limit: int) -> Page:
-        return await self._read(topic, after=after, limit=limit, head=HEAD_BYTES)
+        return await self._read(topic, NO_EPOCH, after, limit, PAGE_BYTES, 0, HEAD_BYTES)
 
     async def read_tops(self, topics: Sequence[Topic]) -> list[Top]:
         keys = [_key(topic, "meta") for topic in topics]
@@ -135,10 +138,9 @@ class RedisHistory(History):
         for pool in (self._append_pool, self._client.connection_pool):
             await pool.aclose()
 
-    async def _read(self, topic: Topic, *, after: int, limit: int, head: int) -> Page:
+    async def _read(self, topic: Topic, *arguments: str | int) -> Page:
         keys = [_key(topic, "meta"), _key(topic, "log")]
-        arguments = [_new_epoch(), after, limit, PAGE_BYTES, HOLD_SECONDS, head]
-        reply = await self._run(self._read_script, keys, arguments)
+        reply = await self._run(self._read_script, keys, list(arguments))
         epoch, first, top, mark, start, *rows = reply
         bodies, links = rows[::2], rows[1::2]
         return Page(epoch.decode(), int(first), int(top), int(start), bodies, links, mark)
