@@ -172,6 +172,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     # All topics together, when the history is in memory.
     memory_history_topics: Positive = 10_000
     memory_history_bytes: Positive = 256 * MIB
+    # What the history of one user, or else address, may take where it is in Redis, all topics
+    # together, in bytes; and of how many topics it may be. 0 lifts one.
+    history_bytes_per_user: AtLeastZero = 1024 * MIB
+    history_topics_per_user: AtLeastZero = 10_000
     # What a process keeps of the publications that it handed on last, all topics together, so
     # that sessions which come back soon need no read of the history.
     recent_bytes: Positive = 64 * MIB

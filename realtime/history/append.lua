@@ -8,7 +8,7 @@
 --       8 longest body that travels in the message
 --       9 epoch and 10 offset of a publication that is known to have been here
 --       11 mark of this batch   then id, body for each publication
--- Returns {epoch, first, link, offset…}; the offset of a repeated id is negative.
+-- Returns {epoch, first, link, bytes retained, offset…}; the offset of a repeated id is negative.
 --
 -- A link is the mark of the publication before (8 bytes) and the own one (8 bytes), so that a
 -- reader sees when the history under its feet was replaced by another one.
@@ -102,6 +102,6 @@ if top > before then
   end
 end
 
-local reply = {epoch, string.format('%.0f', first), last_mark .. mark}
+local reply = {epoch, string.format('%.0f', first), last_mark .. mark, string.format('%.0f', bytes)}
 for _, offset in ipairs(offsets) do reply[#reply + 1] = string.format('%.0f', offset) end
 return reply

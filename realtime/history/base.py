@@ -1,12 +1,12 @@
 """What a history does, whatever keeps it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from realtime.conf import Namespace
 from realtime.core.entries import Body
-from realtime.core.errors import Unavailable
+from realtime.core.errors import RateLimited, Unavailable
 from realtime.core.positions import Position
 from realtime.core.topics import Topic
 
@@ -59,6 +59,7 @@ class Accepted:
     `offsets` has one for each item; `first` is the first retained offset afterwards. Items whose
     id was known already are in `duplicates` (by index), with the offset of the first one.
     `link` is that of the first new one (see `realtime.core.positions`); the new ones share a mark.
+    `retained` are the bytes of the topic's bodies afterwards, where a store has quotas.
     """
 
     epoch: str
@@ -66,6 +67,7 @@ class Accepted:
     duplicates: frozenset[int]
     first: int
     link: bytes = b""
+    retained: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,12 @@ class History(ABC):
     announces: bool = False
     # Whether reading costs a round trip, so that a process had better keep what is new.
     is_remote: bool = False
+    # Publishers (`Item.publisher`) over a quota, if the store has any: ask `find_refusal`.
+    exhausted: Collection[str] = frozenset()
+
+    def find_refusal(self, publisher: str, topic: Topic) -> RateLimited | None:
+        """Why one of the `exhausted` may not publish to this topic now; None where it may."""
+        return None
 
     @abstractmethod
     async def append(self, batches: Sequence[Batch]) -> list[Accepted | Unavailable]:

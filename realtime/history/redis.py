@@ -24,7 +24,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from realtime.conf import Settings
-from realtime.core.errors import Unavailable
+from realtime.core.errors import RateLimited, Unavailable
 from realtime.core.positions import MARK_BYTES
 from realtime.core.topics import Topic
 from realtime.history.base import (
@@ -40,6 +40,7 @@ from realtime.history.base import (
     Size,
     Top,
 )
+from realtime.history.quotas import Quotas
 from realtime.redis_address import is_same_redis, make_pool
 
 # A topic that somebody holds, and to which nobody has published, keeps its epoch at least this
@@ -54,6 +55,7 @@ _READ = (_FOLDER / "read.lua").read_text()
 _TOPS = (_FOLDER / "tops.lua").read_text()
 _SIZES = (_FOLDER / "sizes.lua").read_text()
 _RENEW = (_FOLDER / "renew.lua").read_text()
+_QUOTAS = (_FOLDER / "quotas.lua").read_text()
 
 
 class RedisHistory(History):
@@ -89,6 +91,9 @@ class RedisHistory(History):
         self._tops_script = self._client.register_script(_TOPS)
         self._sizes_script = self._client.register_script(_SIZES)
         self._renew_script = self._client.register_script(_RENEW)
+        self._quotas_script = self._client.register_script(_QUOTAS)
+        self._quotas = Quotas(settings, name_key=_name_quota, run=self._count)
+        self.exhausted = self._quotas.exhausted
 
     async def append(self, batches: Sequence[Batch]) -> list[Accepted | Unavailable]:
         commands = [self._build_append(batch) for batch in batches]
@@ -107,7 +112,15 @@ class RedisHistory(History):
                 # No longer the primary; the address may name another by now.
                 await self._drop_connection()
                 await self._client.connection_pool.disconnect(inuse_connections=False)
-        return [_read_append(reply) for reply in replies]
+        results = [_read_append(reply) for reply in replies]
+        if self._quotas.is_on:
+            for batch, result in zip(batches, results, strict=True):
+                if isinstance(result, Accepted):
+                    self._quotas.note(batch, result)
+        return results
+
+    def find_refusal(self, publisher: str, topic: Topic) -> RateLimited | None:
+        return self._quotas.find_refusal(publisher, topic)
 
     async def read(self, topic: Topic, *, after: int, limit: int, is_held: bool = False) -> Page:
         epoch, hold = (_new_epoch(), HOLD_SECONDS) if is_held else (NO_EPOCH, 0)
@@ -134,6 +147,7 @@ class RedisHistory(History):
         await self._run(self._renew_script, keys, [lost, _new_epoch()])
 
     async def close(self) -> None:
+        await self._quotas.close()
         await self._drop_connection()
         for pool in (self._append_pool, self._client.connection_pool):
             await pool.aclose()
@@ -144,6 +158,9 @@ class RedisHistory(History):
         epoch, first, top, mark, start, *rows = reply
         bodies, links = rows[::2], rows[1::2]
         return Page(epoch.decode(), int(first), int(top), int(start), bodies, links, mark)
+
+    async def _count(self, keys: list[str], arguments: list[Any]) -> Any:
+        return await self._run(self._quotas_script, keys, arguments)
 
     async def _run(self, script: Any, keys: list[str], arguments: list[Any]) -> Any:
         try:
@@ -261,6 +278,11 @@ def _key(topic: Topic, part: str) -> str:
     return f"rt:{{{topic}}}:{part}"
 
 
+def _name_quota(publisher: str) -> str:
+    # No topic has a space in it.
+    return f"rt:{{{publisher}}}"
+
+
 def _new_epoch() -> str:
     return uuid.uuid4().hex[:12]
 
@@ -268,11 +290,16 @@ def _new_epoch() -> str:
 def _read_append(reply: Any) -> Accepted | Unavailable:
     if isinstance(reply, Exception):
         return _unavailable(reply)
-    epoch, first, link, *offsets = reply
+    epoch, first, link, retained, *offsets = reply
     numbers = [int(offset) for offset in offsets]
     duplicates = frozenset(index for index, offset in enumerate(numbers) if offset < 0)
     return Accepted(
-        epoch.decode(), [abs(offset) for offset in numbers], duplicates, int(first), link
+        epoch.decode(),
+        [abs(offset) for offset in numbers],
+        duplicates,
+        int(first),
+        link,
+        int(retained),
     )
 
 
