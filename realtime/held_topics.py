@@ -43,6 +43,7 @@ class HeldTopic(Membership):
         history: History,
         recent: Recent,
         leave_delay: float,
+        on_rest: Callable[["HeldTopic"], None],
         on_left: Callable[["HeldTopic"], None],
     ) -> None:
         super().__init__(topic.group, layer=layer, leave_delay=leave_delay)
@@ -54,6 +55,7 @@ class HeldTopic(Membership):
         self._history = history
         self._recent = recent
         self._reader = Reader(topic, history=history, on_page=self._look_at)
+        self._on_rest = on_rest
         self._on_left = on_left
         self._sequence: Sequence[Body] = Sequence(epoch="", offset=0)
         self._early: list[tuple[str | None, int, int, list[Body | None], bytes]] = []
@@ -97,6 +99,9 @@ class HeldTopic(Membership):
         self._forget_past()
         if self._filling is not None:
             self._filling.cancel()
+
+    def _rest(self) -> None:
+        self._on_rest(self)
 
     def _finish(self) -> None:
         self._on_left(self)

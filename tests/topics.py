@@ -216,6 +216,7 @@ class Stage:
             history=self.history,
             recent=Recent(max_bytes=1024 * 1024),
             leave_delay=leave_delay,
+            on_rest=lambda held: None,
             on_left=self.left.append,
         )
 
