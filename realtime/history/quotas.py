@@ -81,11 +81,18 @@ class Quotas:
     def note(self, batch: Batch, result: Accepted) -> None:
         """A batch was accepted."""
         sizes: dict[str, int] = {}
+        size, last = 0, batch.items[0].publisher  # mostly all are one publisher's
         for index, item in enumerate(batch.items):
-            if item.publisher != SERVER and index not in result.duplicates:
-                size = sizes.get(item.publisher, 0)
-                sizes[item.publisher] = size + len(item.body) + ENTRY_BYTES
+            if item.publisher != last:
+                sizes[last] = sizes.get(last, 0) + size
+                size, last = 0, item.publisher
+            if not result.duplicates or index not in result.duplicates:
+                size += len(item.body) + ENTRY_BYTES
+        sizes[last] = sizes.get(last, 0) + size
+        sizes.pop(SERVER, None)
         for publisher, size in sizes.items():
+            if not size:
+                continue
             record = self._open(publisher, batch.topic)
             record.untold += size
             count = max(result.offsets) - result.first + 1
