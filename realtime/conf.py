@@ -202,6 +202,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     count_seconds: Seconds = 15.0
     # How long the rows of ended sessions are kept, in days; 0: for ever.
     session_retention_days: Annotated[float, Meta(ge=0)] = 30.0
+    # How many rows of ended sessions are kept in all; 0: however many.
+    session_rows_most: AtLeastZero = 1_000_000
+    # How many rows an hour each process keeps of sessions that ended: of those of one address
+    # (IPv6: a /64), and in all. The rest is counted. Live sessions always have one. 0 lifts one.
+    session_rows_per_address: AtLeastZero = 600
+    session_rows_per_hour: AtLeastZero = 100_000
 
     def __post_init__(self) -> None:
         check_policy("ECHO_POLICY", self.echo_policy)

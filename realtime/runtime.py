@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import Any
 
 from realtime.conf import get_settings
+from realtime.core.addresses import name_sender
 from realtime.core.close_codes import CloseCode
 from realtime.core.entries import encode_entry
 from realtime.core.errors import NotRunning, NotSupported, Unavailable
@@ -24,7 +25,6 @@ from realtime.hub import Hub
 from realtime.intake import find_namespace, take_anything
 from realtime.layer import Layer
 from realtime.limits import Limits
-from realtime.limits.addresses import name_sender
 from realtime.pipeline import Pipeline, Receipt
 from realtime.presence import Member, open_presence
 from realtime.rechecks import Rechecks

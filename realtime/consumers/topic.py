@@ -13,6 +13,7 @@ from realtime.consumers.parameters import parse_parameters
 from realtime.consumers.presence import build_presence_reply
 from realtime.consumers.submissions import Submissions
 from realtime.core import strict_json
+from realtime.core.addresses import name_sender
 from realtime.core.close_codes import CloseCode
 from realtime.core.entries import Entry, encode_entry
 from realtime.core.errors import (
@@ -47,7 +48,6 @@ from realtime.frames import frame_text
 from realtime.held_topics import HeldTopic
 from realtime.history import Item
 from realtime.intake import find_namespace, take_data
-from realtime.limits.addresses import name_sender
 from realtime.policies import NO_RIGHTS
 from realtime.runtime import scope_id
 from realtime.sessions import pick_retry_after
