@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import httpx
+import numpy as np
 import pytest
 
 from realtime.conf import build_settings
@@ -18,7 +20,9 @@ from realtime.history import log as log_module
 from realtime.history.base import HEAD_BYTES, NO_EPOCH, PAGE_BYTES
 from realtime.history.log import ENTRY_BYTES, ID_BYTES, TOPIC_BYTES
 from realtime.history.memory import MemoryHistory
+from tests.clients import open_client, save_array
 from tests.history.conftest import Writer
+from tests.servers import Project, Server
 
 Write = Callable[..., Writer]
 
@@ -471,3 +475,44 @@ class TestShares:
             pairs = Counter(name for log in history._logs.values() for name in log.parts)
             assert dict(pairs) == {name: len(topics) for name, topics in history._of.items()}
             assert history._topics.total == sum(pairs.values())
+
+
+async def test_on_a_server_a_user_who_fills_the_history_takes_it_from_nobody_but_himself(
+    make_project: Callable[..., Project], launch: Callable[..., Server]
+) -> None:
+    mib = 1024 * 1024
+    project = make_project(
+        REALTIME_MEMORY_HISTORY_BYTES=str(8 * mib), REALTIME_MEMORY_HISTORY_TOPICS="30"
+    )
+    server = launch(project, "serve")
+    quiet, greedy = project.issue_token("anna"), project.issue_token("ben")
+    array = save_array(np.zeros(mib, np.uint8))
+    url = f"{server.ws}/ws/broadcast/quiet/"
+    async with open_client(url, quiet) as client:
+        begun = await client.receive_type("subscribed")
+        await client.send({"type": "publish", "data": 1, "ref": 1})
+        await client.receive_type("ack")
+    own = f"{server.ws}/ws/arrays/greedy0/"
+    async with open_client(own, greedy) as first:
+        await first.receive_type("subscribed")
+        for number in range(12):
+            address = f"{server.ws}/ws/arrays/greedy{number}/?subscribe=0"
+            async with open_client(address, greedy) as client:
+                await client.receive_type("hello")
+                await client.send({"type": "binary", "chunks": 1, "ref": 1})
+                await client.send(array)
+                await client.receive_type("ack")
+        gap = await first.receive_type("gap")  # of the first topic, which made room for others
+        assert (gap["reason"], gap["next"]) == ("history_lost", 1)
+    headers = {"Authorization": f"Bearer {greedy}"}
+    async with httpx.AsyncClient(headers=headers, timeout=30) as http:
+        for number in range(40):
+            path = f"/api/topics/broadcast:unknown{number}/publications/"
+            page = (await http.get(server.http + path)).json()
+            assert (page["epoch"], page["top"], page["complete"]) == (NO_EPOCH, 0, True)
+    for number in range(40):
+        async with open_client(f"{server.ws}/ws/broadcast/empty{number}/", greedy) as client:
+            await client.receive_type("subscribed")
+    async with open_client(f"{url}?epoch={begun['epoch']}&offset=0", quiet) as client:
+        assert (await client.receive_type("subscribed"))["recovered"] is True
+        assert (await client.receive_type("publication"))["data"] == 1

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
+import httpx
 import pytest
 from redis import Redis
 
@@ -13,8 +14,9 @@ from realtime.core.errors import ErrorCode, RateLimited
 from realtime.core.topics import Topic
 from realtime.history import quotas
 from realtime.history.redis import RedisHistory
+from tests.clients import open_client
 from tests.history.conftest import Writer
-from tests.servers import RedisServer
+from tests.servers import Project, RedisServer, Server
 
 KIB = 1024
 Open = Callable[..., RedisHistory]
@@ -185,3 +187,33 @@ async def test_it_is_told_by_itself(
     while history._quotas._timer or history._quotas._telling:
         await asyncio.sleep(0.01)
     assert await publisher.publish(1) is not None
+
+
+async def test_a_client_over_the_quota_is_told_so_over_a_socket_and_rest(
+    make_project: Callable[..., Project], launch: Callable[..., Server], redis: RedisServer
+) -> None:
+    project = make_project(REDIS_URL=redis.url, REALTIME_HISTORY_TOPICS_PER_USER="3")
+    server = launch(project, "serve")
+    token, other = project.issue_token("anna"), project.issue_token("ben")
+
+    async def publish(http: httpx.AsyncClient, topic: str) -> httpx.Response:
+        url = f"{server.http}/api/topics/broadcast:{topic}/publications/"
+        return await http.post(url, json={"data": 1})
+
+    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {token}"}, timeout=30) as http:
+        for number in range(3):
+            assert (await publish(http, f"t{number}")).status_code == 201
+        number = 3
+        while (answer := await publish(http, f"t{number}")).status_code == 201:
+            number += 1  # until the count has been told
+            assert number < 1000
+        assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
+        assert (await publish(http, "t0")).status_code == 201
+        async with open_client(f"{server.ws}/ws/broadcast/more/", token) as client:
+            await client.send({"type": "publish", "data": 1, "ref": 1})
+            error = await client.receive_type("error")
+            assert (error["code"], error["ref"]) == ("rate_limited", 1)
+            assert "3 topics keep a history" in error["detail"]
+    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {other}"}, timeout=30) as http:
+        assert (await publish(http, "t9999")).status_code == 201
+    assert server.read_metric("realtime_limited_total", limit="history_per_user") >= 2
