@@ -169,7 +169,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     pending_bytes: Positive = 256 * MIB
     # The deadline of a commit, and of a read.
     history_timeout: Seconds = 2.0
-    # All topics together, when the history is in memory.
+    # All topics together, when the history is in memory; whoever has published most makes room.
     memory_history_topics: Positive = 10_000
     memory_history_bytes: Positive = 256 * MIB
     # What the history of one user, or else address, may take where it is in Redis, all topics

@@ -88,7 +88,8 @@ if top > before then
   if now - renewed > math.min(ttl / 10, 60) then
     redis.call('HSET', meta, 'renewed', now)
     redis.call('EXPIRE', log, math.ceil(ttl))
-    redis.call('EXPIRE', meta, math.ceil(ttl) + 86400)
+    -- Who comes back after that time still finds the epoch: for as long again, ten minutes to a day.
+    redis.call('EXPIRE', meta, math.ceil(ttl + math.max(600, math.min(ttl, 86400))))
   end
   if has_ids then redis.call('EXPIRE', ids_now, 2 * memory) end
   if ARGV[6] ~= '' then
