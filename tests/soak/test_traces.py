@@ -60,9 +60,13 @@ class Connector(threading.Thread):
 
 
 def test_who_comes_and_goes_all_the_time_leaves_little_behind(
-    open_project: Project, fresh: Server
+    open_project: Project, launch: Callable[..., Server]
 ) -> None:
-    rows_before, database_before, log_before = measure_disk(open_project, fresh)
+    project = open_project.with_environment(
+        REALTIME_SESSION_ROWS_PER_ADDRESS=str(RATE), LOG_LINES_PER_ADDRESS=str(RATE)
+    )
+    fresh = launch(project, "serve")
+    rows_before, database_before, log_before = measure_disk(project, fresh)
     connectors = [Connector(fresh) for _ in range(CONNECTORS)]
     with Victim(fresh) as victim:
         for connector in connectors:
@@ -76,7 +80,7 @@ def test_who_comes_and_goes_all_the_time_leaves_little_behind(
             for connector in connectors:
                 connector.join()
     time.sleep(2)  # what waits is written
-    rows, database, log = measure_disk(open_project, fresh)
+    rows, database, log = measure_disk(project, fresh)
     count = sum(connector.count for connector in connectors)
     rows, database, log = rows - rows_before, database - database_before, log - log_before
     print(
@@ -88,6 +92,7 @@ def test_who_comes_and_goes_all_the_time_leaves_little_behind(
     assert rows <= most
     assert database < 1000 * most + 64 * 1024
     assert log < 3 * most * LINE
+    end_in_order(fresh)
 
 
 def publish_arrays(server: Server, token: str, number: int) -> None:
