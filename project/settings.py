@@ -346,7 +346,20 @@ LOGGING = {
         },
         "text": {"()": "project.logs.TextFormatter"},
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
+    "filters": {
+        "limits": {
+            "()": "realtime.log_limits.LogLimits",
+            "each": env.int("LOG_LINES_PER_ADDRESS", 600),
+            "in_all": env.int("LOG_LINES_PER_HOUR", 180_000),
+        }
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": LOG_FORMAT,
+            "filters": ["limits"],
+        }
+    },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", "INFO")},
     # Django's runserver access log and daphne's own start-up lines say what ours already say.
     "loggers": {

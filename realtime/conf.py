@@ -175,9 +175,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     pending_bytes: Positive = 256 * MIB
     # The deadline of a commit, and of a read.
     history_timeout: Seconds = 2.0
-    # All topics together, when the history is in memory.
+    # All topics together, when the history is in memory; whoever has published most makes room.
     memory_history_topics: Positive = 10_000
     memory_history_bytes: Positive = 256 * MIB
+    # What the history of one user, or else address, may take where it is in Redis, all topics
+    # together, in bytes; and of how many topics it may be. 0 lifts one.
+    history_bytes_per_user: AtLeastZero = 1024 * MIB
+    history_topics_per_user: AtLeastZero = 10_000
     # What a process keeps of the publications that it handed on last, all topics together, so
     # that sessions which come back soon need no read of the history.
     recent_bytes: Positive = 64 * MIB
@@ -204,6 +208,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     count_seconds: Seconds = 15.0
     # How long the rows of ended sessions are kept, in days; 0: for ever.
     session_retention_days: Annotated[float, Meta(ge=0)] = 30.0
+    # How many rows of ended sessions are kept in all; 0: however many.
+    session_rows_most: AtLeastZero = 1_000_000
+    # How many rows an hour each process keeps of sessions that ended: of those of one address
+    # (IPv6: a /64), and in all. The rest is counted. Live sessions always have one. 0 lifts one.
+    session_rows_per_address: AtLeastZero = 600
+    session_rows_per_hour: AtLeastZero = 100_000
 
     def __post_init__(self) -> None:
         check_policy("ECHO_POLICY", self.echo_policy)

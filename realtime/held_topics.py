@@ -43,6 +43,7 @@ class HeldTopic(Membership):
         history: History,
         recent: Recent,
         leave_delay: float,
+        on_rest: Callable[["HeldTopic"], None],
         on_left: Callable[["HeldTopic"], None],
     ) -> None:
         super().__init__(topic.group, layer=layer, leave_delay=leave_delay)
@@ -54,6 +55,7 @@ class HeldTopic(Membership):
         self._history = history
         self._recent = recent
         self._reader = Reader(topic, history=history, on_page=self._look_at)
+        self._on_rest = on_rest
         self._on_left = on_left
         self._sequence: Sequence[Body] = Sequence(epoch="", offset=0)
         self._early: list[tuple[str | None, int, int, list[Body | None], bytes]] = []
@@ -97,6 +99,9 @@ class HeldTopic(Membership):
         self._forget_past()
         if self._filling is not None:
             self._filling.cancel()
+
+    def _rest(self) -> None:
+        self._on_rest(self)
 
     def _finish(self) -> None:
         self._on_left(self)
@@ -172,7 +177,7 @@ class HeldTopic(Membership):
 
     async def read_anew(self, *, after: int) -> Page:
         """The same, asked of the history itself."""
-        return await self._history.read(self.topic, after=after, limit=READ_LIMIT)
+        return await self._history.read(self.topic, after=after, limit=READ_LIMIT, is_held=True)
 
     def _find_recent(self, after: int) -> Page | None:
         if not self._history.is_remote or self._sequence.is_broken:

@@ -7,6 +7,7 @@ What arrives is put in order and made whole from the history before anyone sees 
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,9 @@ CHECK_MOST = 4000
 CHECK_PATIENCE = 0.1
 
 RECEIVE_RETRY_DELAY = 0.5
+# Topics whose last follower has gone and that are kept for a while, in case one comes back; beyond,
+# the one that was left first is let go at once.
+MAX_RESTING = 1000
 
 
 class Hub:
@@ -49,6 +53,8 @@ class Hub:
         self._history = history
         self._on_control = on_control
         self._topics: dict[Topic, HeldTopic] = {}
+        # Those without a holder, and first the one that has had none for longest.
+        self._resting: OrderedDict[HeldTopic, None] = OrderedDict()
         self._recent = Recent(max_bytes=settings.recent_bytes)
         self._checked_up_to = 0
 
@@ -63,8 +69,10 @@ class Hub:
                 history=self._history,
                 recent=self._recent,
                 leave_delay=self._settings.group_leave_delay,
+                on_rest=self._rest,
                 on_left=self._forget,
             )
+        self._resting.pop(held, None)
         await held.hold()
         return held
 
@@ -148,6 +156,13 @@ class Hub:
             if held.differs_from(top) and held.position == unlike[held]
         ]
 
+    def _rest(self, held: HeldTopic) -> None:
+        self._resting[held] = None
+        if len(self._resting) > MAX_RESTING:
+            oldest, _ = self._resting.popitem(last=False)
+            oldest.leave()
+
     def _forget(self, held: HeldTopic) -> None:
+        self._resting.pop(held, None)
         if self._topics.get(held.topic) is held:
             del self._topics[held.topic]

@@ -79,6 +79,13 @@ class Membership(ABC):
         # While the group is being left, that itself looks for holders at its end.
         if not self._holders and self._leave_timer is None and self._state is not State.LEAVING:
             self._leave_timer = self._loop.call_later(self._leave_delay, self._start_leaving)
+            self._rest()
+
+    def leave(self) -> None:
+        """Leave the group without the delay, if nobody holds it."""
+        if self._leave_timer is not None:
+            self._leave_timer.cancel()
+            self._start_leaving()
 
     @abstractmethod
     async def _prepare(self) -> None:
@@ -95,6 +102,10 @@ class Membership(ABC):
     @abstractmethod
     def _end(self) -> None:
         """Called before the group is left; nothing that still arrives counts."""
+
+    @abstractmethod
+    def _rest(self) -> None:
+        """Called when the last holder has gone, and the group is left after the delay."""
 
     @abstractmethod
     def _finish(self) -> None:

@@ -40,6 +40,10 @@ LOOP_DELAY = Gauge(
 SESSIONS_ENDED = Counter(
     "realtime_sessions_ended", "Sessions that ended, by close code", ["namespace", "code"]
 )
+UNKEPT_SESSIONS = Counter(
+    "realtime_unkept_sessions",
+    "Ended sessions of which no row was kept, since their address, or all, had too many",
+)
 SLOW_SESSIONS = Counter(
     "realtime_slow_sessions",
     "Sessions that were ended since they took too long to read (policy `disconnect`)",

@@ -29,6 +29,12 @@ class Instance(models.Model):
     loop_delay = models.FloatField(default=0, help_text="The longest turn was late by, in seconds")
     messages_in_rate = models.FloatField("messages in/s", default=0)
     messages_out_rate = models.FloatField("messages out/s", default=0)
+    # By the database, for instances of an earlier release know nothing of it.
+    unkept_count = models.PositiveBigIntegerField(
+        "ended sessions not kept",
+        db_default=0,
+        help_text="Since the instance began: their address, or all, had too many",
+    )
 
     class Meta:
         ordering: ClassVar = ["-started_at"]

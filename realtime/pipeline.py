@@ -72,8 +72,13 @@ class Pipeline:
         self._reports_at = 0.0
 
     def submit(self, topic: Topic, namespace: Namespace, item: Item) -> asyncio.Future[Receipt]:
-        """Queue a publication; the future brings its receipt, or Unavailable."""
+        """Queue a publication; the future brings its receipt, RateLimited or Unavailable."""
         future: asyncio.Future[Receipt] = self._loop.create_future()
+        if item.publisher in self._history.exhausted and namespace.history_size:
+            refusal = self._history.find_refusal(item.publisher, topic)
+            if refusal is not None:
+                future.set_exception(refusal)
+                return future
         if (
             len(self._queue) >= self._settings.pending_publications
             or self._bytes + len(item.body) > self._settings.pending_bytes

@@ -78,13 +78,21 @@ async def apublish(
 
 
 def publish_for_receipt(
-    topic: str, data: Any, *, id: str | None = None, user: Any = None, format: str | None = None
+    topic: str,
+    data: Any,
+    *,
+    id: str | None = None,
+    user: Any = None,
+    format: str | None = None,
+    address: str | None = None,
 ) -> Receipt:
-    """`publish()` at once, with whether the `id` was a duplicate."""
+    """`publish()` at once, for a client at that address, with whether the `id` was a duplicate."""
     runtime = find_runtime()
     if runtime.is_current():
         raise RuntimeError("publish() would block the event loop here; use `await apublish(…)`")
-    operation = runtime.publish(topic, data, id=id, user=_load(user), format=format)
+    operation = runtime.publish(
+        topic, data, id=id, user=_load(user), format=format, address=address
+    )
     return asyncio.run_coroutine_threadsafe(operation, runtime.loop).result()
 
 

@@ -44,7 +44,7 @@ class Reader:
         where it goes on from their position.
         """
         if not self._history.is_remote:
-            return await self._history.read(self._topic, after=after, limit=READ_LIMIT)
+            return await self._read(after=after)
         for page in self._pages:
             covers = page.start <= after + 1 or page.start == page.first
             if page.epoch == epoch and after < page.end and covers:
@@ -81,13 +81,16 @@ class Reader:
         self._opened.clear()
         self._opened_bytes = 0
 
+    async def _read(self, *, after: int) -> Page:
+        return await self._history.read(self._topic, after=after, limit=READ_LIMIT, is_held=True)
+
     async def _read_wanted(self) -> None:
         try:
             while self._wanted:
                 asked = frozenset(self._wanted)
                 lowest, _ = min(asked)
                 try:
-                    page = await self._history.read(self._topic, after=lowest, limit=READ_LIMIT)
+                    page = await self._read(after=lowest)
                 except Unavailable as error:
                     self._refuse(error)
                     return

@@ -15,11 +15,12 @@ from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import Any
 
 from realtime.conf import get_settings
+from realtime.core.addresses import name_sender
 from realtime.core.close_codes import CloseCode
 from realtime.core.entries import encode_entry
 from realtime.core.errors import NotRunning, NotSupported, Unavailable
 from realtime.core.topics import Topic, parse_topic
-from realtime.history import Item, open_history
+from realtime.history import SERVER, Item, open_history
 from realtime.hub import Hub
 from realtime.intake import find_namespace, take_anything
 from realtime.layer import Layer
@@ -122,14 +123,25 @@ class Runtime:
         return task
 
     async def publish(
-        self, topic: str | Topic, data: Any, *, id: str | None, user: Any, format: str | None
+        self,
+        topic: str | Topic,
+        data: Any,
+        *,
+        id: str | None,
+        user: Any,
+        format: str | None,
+        address: str | None = None,
     ) -> Receipt:
-        """Publish from Python; raises CodedError."""
+        """Publish from Python; raises CodedError.
+
+        It takes room from the user's share of the history, or else from that of the client's
+        `address`, or else from the server's own.
+        """
         if isinstance(topic, str):
             topic = parse_topic(topic)
         namespace = find_namespace(topic)
         entry = await take_anything(topic, namespace, data, user, format=format)
-        item = Item(encode_entry(entry), scope_id(id, user))
+        item = Item(encode_entry(entry), scope_id(id, user), _name_publisher(user, address))
         return await self.pipeline.submit(topic, namespace, item)
 
     async def read_members(self, topic: Topic) -> list[Member]:
@@ -243,6 +255,12 @@ def scope_id(id: str | None, user: Any) -> str | None:
     if id is None:
         return None
     return f"server:{id}" if user is None else f"user:{user.pk}:{id}"
+
+
+def _name_publisher(user: Any, address: str | None) -> str:
+    if user is None and address is None:
+        return SERVER
+    return name_sender(None if user is None else str(user.pk), address or "")
 
 
 _lock = threading.Lock()

@@ -59,6 +59,8 @@ class Session:
     waiting_bytes: int = 0
     close_code: int | None = None
     has_begun: bool = False
+    has_row: bool = False  # it may have one: a writing of it was begun
+    keeps_row: bool = True  # also when it has ended
     look: int = 0  # the last one of `Rechecks` that found it
     _counted: tuple[int, ...] = (0, 0, 0, 0, 0)
 
@@ -118,6 +120,7 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
         self._recent: deque[tuple[float, Target, CloseCode]] = deque(maxlen=MAX_RECENT)
         self._ended_messages = (0, 0)  # of sessions that are no more: in, out
+        self.unkept_count = 0  # of those of which no row was kept
 
     def __len__(self) -> int:
         return len(self._sessions)

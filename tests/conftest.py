@@ -1,5 +1,6 @@
 """Fixtures that start real servers; one of a kind serves all tests that need no special one."""
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -8,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from realtime.log_limits import LogLimits
 from tests.certificates import write_certificate
 from tests.servers import Project, RedisServer, Server, start_secure_server, start_server
 
@@ -16,6 +18,14 @@ hypothesis.settings.register_profile(
     "project", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("project")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unlimited_log() -> None:
+    """Tests in this process log more than a server may. (Those in others are limited.)"""
+    for handler in logging.getLogger().handlers:
+        for limits in [one for one in handler.filters if isinstance(one, LogLimits)]:
+            handler.removeFilter(limits)
 
 
 @pytest.fixture

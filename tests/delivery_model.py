@@ -30,7 +30,7 @@ from realtime.core.positions import Position
 from realtime.core.samples import pack_samples, unpack_samples
 from realtime.core.topics import Topic
 from realtime.held_topics import HeldTopic
-from realtime.history import Accepted, Batch, Item, Page, Top, memory
+from realtime.history import Accepted, Batch, Item, Page, Top, log, memory
 from realtime.history.memory import MemoryHistory
 from realtime.hub import Hub
 from tests.delivery_clients import Client, Place, StatisticsClient
@@ -145,7 +145,7 @@ class Model:
         patch.setattr(recent, "MAX_ENTRIES", dice.choice([2, 10, 1000]))
         patch.setattr(memory, "time", SimpleNamespace(monotonic=loop.time))
         draw = SimpleNamespace(uuid4=lambda: uuid.UUID(int=dice.getrandbits(128)))
-        patch.setattr(memory, "uuid", draw)
+        patch.setattr(log, "uuid", draw)
         read, reads = HeldTopic.read, [0.0, 0]
 
         async def count(held: HeldTopic, **options: Any) -> Page:
@@ -247,25 +247,24 @@ class Model:
 
     async def _set_back(self) -> None:
         """Take the newest away, as where a Redis comes back without them."""
-        log = self.history.find_log()
-        most = min(len(log.bodies), self.dice.choice([1, 3, 20]))
+        kept = self.history.find_log()
+        most = min(len(kept.bodies), self.dice.choice([1, 3, 20]))
         steps = self.dice.randint(0, most)
         if not steps:
             return
         # That a history goes back can be seen only by a process that has its epoch.
         held = self.hub._topics.get(TOPIC)
-        if held is None or not held.is_ready or held.position.epoch != log.epoch:
+        if held is None or not held.is_ready or held.position.epoch != kept.epoch:
             self.is_blind = True
         else:
             await held.hold()
             asyncio.get_running_loop().call_later(HOLD_SECONDS, held.release)
-        self.history.set_back(TOPIC, top=log.top - steps)
+        self.history.set_back(TOPIC, top=kept.top - steps)
 
     async def _forget(self) -> None:
         self.history.forget()
 
     async def _expire(self) -> None:
-        self.history.find_log()
         self.history.expire(TOPIC)
 
     # What must hold in the end
@@ -275,16 +274,16 @@ class Model:
         await asyncio.sleep(2)
         if len(self.history.reads) > before:
             self.complain("reads go on though nothing happens", len(self.history.reads) - before)
-        log, held = self.history.find_log(), self.hub._topics[TOPIC]
+        last, held = self.history.find_log(), self.hub._topics[TOPIC]
         kept = {
-            (log.epoch, offset): self.read_number(body)
-            for offset, body in enumerate(log.bodies, log.first)
+            (last.epoch, offset): self.read_number(body)
+            for offset, body in enumerate(last.bodies, last.first)
         }
         for client in clients:
             if not client.is_live:
                 self.complain("a client is not live", client.name, client.subscription)
-            if client.position != (log.epoch, log.top):
-                self.complain("a client is not at the top", client.position, log.top)
+            if client.position != (last.epoch, last.top):
+                self.complain("a client is not at the top", client.position, last.top)
             wrong = [
                 (place, number, kept[place])
                 for place, number in client.numbers.items()
@@ -312,9 +311,9 @@ class ChanceHistory(WatchedHistory):
         super().__init__()
         self._model = model
 
-    def find_log(self) -> memory._Log:
+    def find_log(self) -> log.Log:
         """What it holds of the topic."""
-        return self._open(TOPIC)
+        return self._find(TOPIC) or log.Log(self._name_empty(TOPIC))
 
     async def append(self, batches: Sequence[Batch]) -> list[Accepted | Unavailable]:
         model = self._model
@@ -323,9 +322,9 @@ class ChanceHistory(WatchedHistory):
         if is_down and model.dice.random() < 0.7:
             return [Unavailable("it is down")] * len(batches)
         for batch in batches:
-            log, known = self._open(batch.topic), batch.known
-            if known is not None and known.epoch == log.epoch and log.top < known.offset:
-                await MemoryHistory.renew_epoch(self, batch.topic, lost=log.epoch)
+            ((top,), known) = (await MemoryHistory.read_tops(self, [batch.topic]), batch.known)
+            if known is not None and known.epoch == top.epoch and top.offset < known.offset:
+                await MemoryHistory.renew_epoch(self, batch.topic, lost=top.epoch)
         results = await self.store(batches)
         for batch, result in zip(batches, results, strict=True):
             assert isinstance(result, Accepted)
@@ -336,9 +335,9 @@ class ChanceHistory(WatchedHistory):
         await model.pause()
         return [Unavailable("the answer is lost")] * len(batches) if is_down else results
 
-    async def read(self, topic: Topic, *, after: int, limit: int) -> Page:
+    async def read(self, topic: Topic, *, after: int, limit: int, is_held: bool = False) -> Page:
         await self._model.pause()
-        page = await super().read(topic, after=after, limit=limit)
+        page = await super().read(topic, after=after, limit=limit, is_held=is_held)
         await self._model.pause()
         self._check()
         return page

@@ -285,3 +285,22 @@ async def test_receiving_goes_on_after_the_layer_was_down(
         office.send(await office.append())
     await wait_until(lambda: listener.heard == [1, 2, 3])
     assert failures == []
+
+
+async def test_topics_that_nobody_follows_any_more_are_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hub_module, "MAX_RESTING", 3)
+    office = Office()
+    topics = [Topic("broadcast", f"t{n}") for n in range(6)]
+    held = [await office.hub.hold(topic, office.namespace) for topic in topics]
+    for one in held:
+        one.release()
+    again = await office.hub.hold(topics[3], office.namespace)  # it rests no longer
+    office_topics = office.hub._topics
+    await wait_until(lambda: len(office_topics) == 3)
+    assert list(office_topics) == topics[3:]
+    assert again is held[3]
+    (await office.hub.hold(topics[0], office.namespace)).release()
+    await settle()
+    assert set(office_topics) == {topics[0], *topics[3:]}

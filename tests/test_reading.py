@@ -7,7 +7,7 @@ import pytest
 
 from realtime.core import recent
 from realtime.core.positions import Position
-from realtime.history import Page, memory
+from realtime.history import Page, log
 from realtime.reading import MAX_PAGES
 from realtime.subscriptions import Start, find_start
 from tests.topics import TOPIC, Session, Stage, settle, subscribe, wait_until
@@ -115,7 +115,7 @@ async def test_nobody_is_sent_to_and_fro_between_two_epochs(
 async def test_pages_that_were_let_go_of_are_freed_before_their_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(memory, "PAGE_BYTES", 1)  # one publication a page
+    monkeypatch.setattr(log, "PAGE_BYTES", 1)  # one publication a page
     stage = await prepare(stored=60)
     for after in range(50):
         stage.held._recent.forget(TOPIC)

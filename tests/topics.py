@@ -18,6 +18,7 @@ from realtime.core.topics import Topic
 from realtime.encoding import Burst, LivePublication
 from realtime.held_topics import HeldTopic
 from realtime.history import Accepted, Batch, Item, Page, Top
+from realtime.history.log import ENTRY_BYTES
 from realtime.history.memory import MemoryHistory
 from realtime.outbox import Outbox
 from realtime.subscriptions import Start, Subscription, find_start
@@ -105,11 +106,11 @@ class WatchedHistory(MemoryHistory):
             results.append(replace(result, link=link))
         return results
 
-    async def read(self, topic: Topic, *, after: int, limit: int) -> Page:
+    async def read(self, topic: Topic, *, after: int, limit: int, is_held: bool = False) -> Page:
         self.reads.append(after)
         await self.gate.wait()
         self._check()
-        page = await super().read(topic, after=after, limit=limit)
+        page = await super().read(topic, after=after, limit=limit, is_held=is_held)
         links = [
             self._mark(page.epoch, offset - 1) + self._mark(page.epoch, offset)
             for offset in range(page.start, page.end + 1)
@@ -141,20 +142,27 @@ class WatchedHistory(MemoryHistory):
     def set_back(self, topic: Topic, *, top: int) -> None:
         """Come back as an older snapshot: without what followed `top`."""
         log = self._logs[topic]
+        changes: dict[str, int] = {}
         while log.top > top:
-            log.bodies.pop()
+            if log.bodies:
+                size, publisher = len(log.bodies.pop()), log._publishers.pop()
+                log.bytes -= size
+                changes[publisher] = changes.get(publisher, 0) - size - ENTRY_BYTES
             log.top -= 1
+        self._settle(topic, log, changes)
 
     def expire(self, topic: Topic) -> None:
         """Retain nothing of a topic, as after its time or where Redis needed the room."""
-        log = self._logs[topic]
-        self._bytes -= log.bytes
-        log.bodies.clear()
-        log.bytes = 0
+        log = self._logs.get(topic)
+        if log is not None:
+            log.expires = 0.0
+            self._expire(topic, log)
 
     def forget(self) -> None:
         """Lose everything: each topic begins a new epoch."""
-        self._logs.clear()
+        for topic in tuple(self._logs):
+            self._drop(topic)
+        self._empty.clear()
 
     def _mark(self, epoch: str, offset: int) -> bytes:
         return self._marks.get((epoch, offset), bytes(MARK_BYTES))
@@ -208,6 +216,7 @@ class Stage:
             history=self.history,
             recent=Recent(max_bytes=1024 * 1024),
             leave_delay=leave_delay,
+            on_rest=lambda held: None,
             on_left=self.left.append,
         )
 

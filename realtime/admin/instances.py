@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from realtime.admin.figures import (
     format_duration,
+    show_count,
     show_moment,
     show_rate,
     show_size,
@@ -54,15 +55,15 @@ class EndedFilter(admin.SimpleListFilter):
 class InstanceAdmin(ReadOnlyAdmin):
     """Server processes, those alive first. The load is that of the last five seconds or so."""
 
-    list_display = ("host", "pid", "lease", *LOAD, "version_", "started")
+    list_display = ("host", "pid", "lease", *LOAD, "unkept", "version_", "started")
     list_filter = (EndedFilter,)
     search_fields = ("=id", "host__startswith")
     search_help_text = "An instance’s id, or what its host’s name begins with."
-    sortable_by = ("host", "pid", "started", *LOAD)
+    sortable_by = ("host", "pid", "started", *LOAD, "unkept")
     paginator = BoundedPaginator
     fieldsets = (
         (None, {"fields": ("id", "host", "pid", "version_", "started", "lease", "epoch")}),
-        ("Load", {"fields": LOAD}),
+        ("Load", {"fields": (*LOAD, "unkept")}),
     )
 
     def get_queryset(self, request: HttpRequest) -> Any:
@@ -96,6 +97,11 @@ class InstanceAdmin(ReadOnlyAdmin):
             query += "&state=all"
         address = reverse(f"{self.admin_site.name}:realtime_session_changelist") + query
         return format_html('<a href="{}">{}</a>', address, f"{instance.session_count:,}")
+
+    @admin.display(description="not kept", ordering="unkept_count")
+    def unkept(self, instance: Any) -> SafeString:
+        """Ended sessions of which there is no row: there were too many of their address."""
+        return show_count(instance.unkept_count)
 
     @admin.display(description="CPU", ordering="cpu")
     def cpu_(self, instance: Any) -> str:

@@ -123,7 +123,7 @@ class PublicationsView(APIView):
             format = NPY if media_type == NPY_TYPE else media_type
             if namespace.kind is Kind.BROADCAST:
                 raise NotSupported('send JSON: {"data": …} with Content-Type: application/json')
-            return self._publish(parsed, data, user=user, format=format)
+            return self._publish(request, parsed, data, user=user, format=format)
         if namespace.kind is Kind.BINARY:
             raise NotSupported(f"send the array itself, with Content-Type: {NPY_TYPE}")
         if isinstance(request.data, dict) and "data" not in request.data:
@@ -132,10 +132,11 @@ class PublicationsView(APIView):
         body = convert(request.data, JSONPublication)
         if body.id is not None and user is None:
             raise PermissionDenied("without signing in no id can be given")
-        return self._publish(parsed, body.data, user=user, id=body.id)
+        return self._publish(request, parsed, body.data, user=user, id=body.id)
 
-    def _publish(self, topic: Topic, data: Any, **options: Any) -> Response:
-        receipt = publish_for_receipt(str(topic), data, **options)
+    def _publish(self, request: Request, topic: Topic, data: Any, **options: Any) -> Response:
+        address = request.META.get("REMOTE_ADDR", "")
+        receipt = publish_for_receipt(str(topic), data, address=address, **options)
         position = receipt.position
         answer = Receipt(
             offset=position.offset if position else None,

@@ -9,6 +9,7 @@ import numpy as np
 
 from realtime.conf import Format
 from realtime.consumers.uploads import UploadConsumer
+from realtime.core.addresses import name_sender
 from realtime.core.entries import NPY
 from realtime.core.errors import (
     ArrayTooBig,
@@ -23,7 +24,6 @@ from realtime.core.messages import AnyClientMessage, ArrayRequest, convert
 from realtime.core.npy import measure_array, write_array
 from realtime.encoding import build_binary_header, frame_binary
 from realtime.frames import Frames
-from realtime.limits.addresses import name_sender
 from realtime.project_code import call_code, find_threads
 from realtime.sources import Array, Source, find_source
 

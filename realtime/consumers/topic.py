@@ -13,6 +13,7 @@ from realtime.consumers.parameters import parse_parameters
 from realtime.consumers.presence import build_presence_reply
 from realtime.consumers.submissions import Submissions
 from realtime.core import strict_json
+from realtime.core.addresses import name_sender
 from realtime.core.close_codes import CloseCode
 from realtime.core.entries import Entry, encode_entry
 from realtime.core.errors import (
@@ -59,6 +60,7 @@ class TopicConsumer(SessionConsumer):
     __slots__ = (
         "_following",
         "_held",
+        "_publisher",
         "_rights",
         "_submissions",
         "_subscription",
@@ -72,6 +74,7 @@ class TopicConsumer(SessionConsumer):
         self._subscription: Subscription | None = None
         self._following: asyncio.Task[None] | None = None  # until the subscription is live
         self._submissions: Submissions | None = None  # until it publishes
+        self._publisher = ""  # likewise
         self._rights = NO_RIGHTS  # until the user is known
 
     def check_path(self) -> None:
@@ -215,9 +218,10 @@ class TopicConsumer(SessionConsumer):
         if self.is_closing:
             return
         self.check_may_publish(id)
-        item = Item(encode_entry(entry), scope_id(id, self.session.user))
         if self._submissions is None:
             self._submissions = Submissions(self.topic, outbox=self.outbox, refuse=self.send_error)
+            self._publisher = name_sender(self.session.user_id, self.session.address)
+        item = Item(encode_entry(entry), scope_id(id, self.session.user), self._publisher)
         future = self.runtime.pipeline.submit(self.topic, self.namespace, item)
         self._submissions.add(future, size=len(item.body), ref=ref)
         if self._submissions.is_full(self.settings):

@@ -8,8 +8,8 @@
 --       8 longest body that travels in the message
 --       9 epoch and 10 offset of a publication that is known to have been here
 --       11 mark of this batch   then id, body for each publication
--- Returns {epoch, first, link, why it could not be announced ('' where it was), offset…}; the
--- offset of a repeated id is negative.
+-- Returns {epoch, first, link, bytes retained, why it could not be announced ('' where it was),
+-- offset…}; the offset of a repeated id is negative.
 --
 -- A link is the mark of the publication before (8 bytes) and the own one (8 bytes), so that a
 -- reader sees when the history under its feet was replaced by another one.
@@ -90,7 +90,8 @@ if top > before then
   if now - renewed > math.min(ttl / 10, 60) then
     redis.call('HSET', meta, 'renewed', now)
     redis.call('EXPIRE', log, math.ceil(ttl))
-    redis.call('EXPIRE', meta, math.ceil(ttl) + 86400)
+    -- Who comes back after that time still finds the epoch: for as long again, ten minutes to a day.
+    redis.call('EXPIRE', meta, math.ceil(ttl + math.max(600, math.min(ttl, 86400))))
   end
   if has_ids then redis.call('EXPIRE', ids_now, 2 * memory) end
   if ARGV[6] ~= '' then
@@ -106,6 +107,6 @@ if top > before then
   end
 end
 
-local reply = {epoch, string.format('%.0f', first), last_mark .. mark, trouble}
+local reply = {epoch, string.format('%.0f', first), last_mark .. mark, string.format('%.0f', bytes), trouble}
 for _, offset in ipairs(offsets) do reply[#reply + 1] = string.format('%.0f', offset) end
 return reply

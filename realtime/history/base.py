@@ -1,12 +1,12 @@
 """What a history does, whatever keeps it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from realtime.conf import Namespace
 from realtime.core.entries import Body
-from realtime.core.errors import Unavailable
+from realtime.core.errors import RateLimited, Unavailable
 from realtime.core.positions import Position
 from realtime.core.topics import Topic
 
@@ -22,14 +22,22 @@ LONGEST_CARRIED = 64 * 1024
 HEAD_BYTES = 6 * 1024
 # How long a publication's id is remembered, in seconds.
 ID_MEMORY = 300
+# The epoch of a topic of which the history knows nothing: reading it leaves no trace.
+NO_EPOCH = "0" * 12
+# Who publishes where it is no client: the server's own code.
+SERVER = "server"
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A publication to be appended: its body, and its id within the topic (scoped to the user)."""
+    """A publication to be appended: its body, and its id within the topic (scoped to the user).
+
+    `publisher` is whose share of the history it is: a user's, an address's, or the server's.
+    """
 
     body: Body
     id: str | None = None
+    publisher: str = SERVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,7 @@ class Accepted:
     `offsets` has one for each item; `first` is the first retained offset afterwards. Items whose
     id was known already are in `duplicates` (by index), with the offset of the first one.
     `link` is that of the first new one (see `realtime.core.positions`); the new ones share a mark.
+    `retained` are the bytes of the topic's bodies afterwards, where a store has quotas.
     `unannounced` says why the store could not announce the batch, where it could not.
     """
 
@@ -62,6 +71,7 @@ class Accepted:
     duplicates: frozenset[int]
     first: int
     link: bytes = b""
+    retained: int = 0
     unannounced: str = ""
 
 
@@ -117,14 +127,24 @@ class History(ABC):
     group_prefix: str | None = None
     # Whether reading costs a round trip, so that a process had better keep what is new.
     is_remote: bool = False
+    # Publishers (`Item.publisher`) over a quota, if the store has any: ask `find_refusal`.
+    exhausted: Collection[str] = frozenset()
+
+    def find_refusal(self, publisher: str, topic: Topic) -> RateLimited | None:
+        """Why one of the `exhausted` may not publish to this topic now; None where it may."""
+        return None
 
     @abstractmethod
     async def append(self, batches: Sequence[Batch]) -> list[Accepted | Unavailable]:
         """Append each batch at once and whole; batches of different topics fail apart."""
 
     @abstractmethod
-    async def read(self, topic: Topic, *, after: int, limit: int) -> Page:
-        """Up to `limit` publications after an offset (from the first retained one)."""
+    async def read(self, topic: Topic, *, after: int, limit: int, is_held: bool = False) -> Page:
+        """Up to `limit` publications after an offset (from the first retained one).
+
+        A topic of which nothing is known is at offset 0 of `NO_EPOCH`, and reading it leaves no
+        trace; where it `is_held` it gets an epoch as from `read_tops`.
+        """
 
     @abstractmethod
     async def read_heads(self, topic: Topic, *, after: int, limit: int) -> Page:
@@ -132,7 +152,10 @@ class History(ABC):
 
     @abstractmethod
     async def read_tops(self, topics: Sequence[Topic]) -> list[Top]:
-        """The top of each topic; a topic that has none yet gets its epoch, at offset 0."""
+        """The top of each topic; a topic that has none yet gets its epoch, at offset 0.
+
+        It is asked for the topics that somebody holds, again and again.
+        """
 
     @abstractmethod
     async def measure(self, topics: Sequence[Topic]) -> list[Size]:

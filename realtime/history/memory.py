@@ -1,48 +1,63 @@
-"""The history of a single process, in its memory: bounded in every direction."""
+"""The history of a single process, in its memory: bounded in every direction.
+
+When it is full, room is made by who holds most: by the least recently used topic of that
+publisher. So one publisher alone may fill it, and of several each keeps an equal share.
+"""
 
 import time
-import uuid
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 
 from realtime.conf import Settings
-from realtime.core.entries import Body
 from realtime.core.errors import Unavailable
+from realtime.core.shares import Shares
 from realtime.core.topics import Topic
 from realtime.history.base import (
     HEAD_BYTES,
-    ID_MEMORY,
-    PAGE_BYTES,
+    NO_EPOCH,
     Accepted,
     Batch,
     History,
-    Item,
     Page,
     Size,
     Top,
 )
+from realtime.history.log import Log, make_epoch
 
-# What one remembered id takes, about.
-ID_BYTES = 200
+# Topics that are held and of which nothing is retained: only their epoch is kept. There are more
+# than connections and topics that are just being left; beyond, the one that was asked for longest
+# ago gets another epoch.
+MAX_EMPTY = 50_000
+# Topics that are looked at for one that is mostly its publisher's.
+MAX_LOOKS = 100
 
 
 class MemoryHistory(History):
-    """Bounded deques, least recently used topics evicted first (a topic that comes back then
-    begins a new epoch, which its readers see as a gap)."""
+    """A log for each topic that somebody has published to.
+
+    Whoever published holds the bytes of it, by `Item.publisher`. A topic that is evicted and
+    comes back begins a new epoch, which its readers see as a gap.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._max_topics = settings.memory_history_topics
         self._max_bytes = settings.memory_history_bytes
-        self._logs: OrderedDict[Topic, _Log] = OrderedDict()
-        self._bytes = 0
+        self._logs: dict[Topic, Log] = {}
+        self._empty: OrderedDict[Topic, str] = OrderedDict()
+        self._bytes, self._topics = Shares(), Shares()
+        # The topics of each publisher, and when they were used as last seen here.
+        self._of: dict[str, OrderedDict[Topic, int]] = {}
+        self._uses = 0
 
     async def append(self, batches: Sequence[Batch]) -> list[Accepted | Unavailable]:
         return [self._append(batch) for batch in batches]
 
-    async def read(self, topic: Topic, *, after: int, limit: int) -> Page:
-        log = self._open(topic)
-        self._bytes -= log.expire(time.monotonic())
+    async def read(self, topic: Topic, *, after: int, limit: int, is_held: bool = False) -> Page:
+        log = self._find(topic)
+        if log is None:
+            epoch = self._name_empty(topic) if is_held else self._empty.get(topic, NO_EPOCH)
+            return Page(epoch, 1, 0, after + 1, [], [])
         return log.read(after=after, limit=limit)
 
     async def read_heads(self, topic: Topic, *, after: int, limit: int) -> Page:
@@ -51,7 +66,7 @@ class MemoryHistory(History):
         return replace(page, bodies=heads)
 
     async def read_tops(self, topics: Sequence[Topic]) -> list[Top]:
-        return [Top(log.epoch, log.top) for log in map(self._open, topics)]
+        return [self._read_top(topic) for topic in topics]
 
     async def measure(self, topics: Sequence[Topic]) -> list[Size]:
         return [self._measure(topic) for topic in topics]
@@ -59,106 +74,151 @@ class MemoryHistory(History):
     async def renew_epoch(self, topic: Topic, *, lost: str) -> None:
         log = self._logs.get(topic)
         if log is not None and log.epoch == lost:
-            self._bytes -= log.size
-            self._logs[topic] = _Log()
+            self._drop(topic)
+            self._name_empty(topic)
 
     async def close(self) -> None:
-        self._logs.clear()
-        self._bytes = 0
+        for topic in tuple(self._logs):
+            self._drop(topic)
+        self._empty.clear()
 
     def _append(self, batch: Batch) -> Accepted:
         now = time.monotonic()
-        log = self._open(batch.topic)
-        self._bytes -= log.expire(now)
+        topic = batch.topic
+        log = self._find(topic)
+        if log is None:
+            log = self._logs[topic] = Log(self._empty.pop(topic, "") or make_epoch())
+            self._use(log)
         offsets, duplicates = [], set()
+        changes: dict[str, int] = {}
         for index, item in enumerate(batch.items):
-            known = log.ids.get(item.id) if item.id else None
+            known = log.ids.get(item.id) if item.id and log.ids else None
             if known is not None:
                 duplicates.add(index)
-                offsets.append(known[0])
+                offsets.append(known.offset)
                 continue
-            before = log.size
-            log.append(item, batch, now)
-            self._bytes += log.size - before
+            log.append(item, batch.namespace, now, changes)
             offsets.append(log.top)
         log.expires = now + batch.namespace.history_ttl
-        self._evict(keep=log)
+        self._settle(topic, log, changes)
+        while shares := self._find_exceeded():
+            if not self._make_room(shares, keep=topic):
+                break
         return Accepted(log.epoch, offsets, frozenset(duplicates), log.first)
+
+    def _read_top(self, topic: Topic) -> Top:
+        log = self._logs.get(topic)
+        if log is None:
+            return Top(self._name_empty(topic), 0)
+        self._use(log)
+        return Top(log.epoch, log.top)
 
     def _measure(self, topic: Topic) -> Size:
         log = self._logs.get(topic)
         if log is None:
             return Size(0, 0)
-        self._bytes -= log.expire(time.monotonic())
+        self._expire(topic, log)
         return Size(len(log.bodies), log.bytes)
 
-    def _open(self, topic: Topic) -> "_Log":
+    def _find(self, topic: Topic) -> Log | None:
+        """The log of a topic, used and without what has expired."""
         log = self._logs.get(topic)
-        if log is None:
-            log = self._logs[topic] = _Log()
-            self._evict(keep=log)
-        self._logs.move_to_end(topic)
+        if log is not None:
+            self._use(log)
+            self._expire(topic, log)
         return log
 
-    def _evict(self, *, keep: "_Log") -> None:
-        while len(self._logs) > self._max_topics or self._bytes > self._max_bytes:
-            topic, log = next(iter(self._logs.items()))
-            if log is keep:
-                return
-            del self._logs[topic]
-            self._bytes -= log.size
+    def _use(self, log: Log) -> None:
+        self._uses += 1
+        log.used = self._uses
 
+    def _name_empty(self, topic: Topic) -> str:
+        epoch = self._empty.get(topic)
+        if epoch is None:
+            epoch = self._empty[topic] = make_epoch()
+            if len(self._empty) > MAX_EMPTY:
+                self._empty.popitem(last=False)
+        else:
+            self._empty.move_to_end(topic)
+        return epoch
 
-class _Log:
-    """One topic's publications. `size` is what they and their ids take, in bytes."""
+    def _expire(self, topic: Topic, log: Log) -> None:
+        changes: dict[str, int] = {}
+        log.expire(time.monotonic(), changes)
+        if changes:
+            self._settle(topic, log, changes)
 
-    def __init__(self) -> None:
-        self.epoch = uuid.uuid4().hex[:12]
-        self.top = 0
-        self.bodies: deque[Body] = deque()
-        self.bytes = 0
-        self.expires = float("inf")
-        self.ids: OrderedDict[str, tuple[int, float]] = OrderedDict()
+    def _settle(self, topic: Topic, log: Log, changes: dict[str, int]) -> None:
+        """Count what a log has taken and given back, by publisher."""
+        for publisher, change in changes.items():
+            if not change:
+                continue
+            self._bytes.add(publisher, change)
+            before = log.parts.get(publisher, 0)
+            if after := before + change:
+                log.parts[publisher] = after
+            else:
+                del log.parts[publisher]
+            if before and after:
+                continue
+            topics = self._of.setdefault(publisher, OrderedDict())
+            if after:
+                topics[topic] = log.used
+                self._topics.add(publisher, 1)
+            else:
+                del topics[topic]
+                self._topics.add(publisher, -1)
+                if not topics:
+                    del self._of[publisher]
 
-    @property
-    def first(self) -> int:
-        return self.top - len(self.bodies) + 1
+    def _drop(self, topic: Topic) -> None:
+        log = self._logs[topic]
+        self._settle(topic, log, {name: -part for name, part in log.parts.items()})
+        del self._logs[topic]
 
-    @property
-    def size(self) -> int:
-        return self.bytes + ID_BYTES * len(self.ids)
+    # Eviction
 
-    def append(self, item: Item, batch: Batch, now: float) -> None:
-        """Add one and trim."""
-        self.top += 1
-        self.bodies.append(item.body)
-        self.bytes += len(item.body)
-        if item.id:
-            self.ids[item.id] = (self.top, now)
-        while len(self.bodies) > 1 and (
-            len(self.bodies) > batch.namespace.history_size
-            or self.bytes > batch.namespace.history_bytes
-        ):
-            self.bytes -= len(self.bodies.popleft())
+    def _find_exceeded(self) -> Shares | None:
+        """What there is too much of."""
+        if len(self._logs) > self._max_topics:
+            return self._topics
+        return self._bytes if self._bytes.total > self._max_bytes else None
 
-    def expire(self, now: float) -> int:
-        """Drop old ids, and everything if the topic has been quiet for its time; returns the
-        bytes dropped."""
-        before = self.size
-        while self.ids and next(iter(self.ids.values()))[1] < now - ID_MEMORY:
-            self.ids.popitem(last=False)
-        if now >= self.expires:
-            self.bytes = 0
-            self.bodies.clear()
-        return before - self.size
+    def _make_room(self, shares: Shares, *, keep: Topic) -> bool:
+        """Drop something of whoever holds most, but never what `keep` got last.
 
-    def read(self, *, after: int, limit: int) -> Page:
-        start = max(after + 1, self.first)
-        bodies, size = [], 0
-        for index in range(start - self.first, min(len(self.bodies), start - self.first + limit)):
-            bodies.append(self.bodies[index])
-            size += len(self.bodies[index])
-            if size >= PAGE_BYTES:
-                break
-        links = [b""] * len(bodies)  # a memory never goes back
-        return Page(self.epoch, self.first, self.top, start, bodies, links)
+        False where nothing else is left.
+        """
+        holder = shares.find_largest()
+        if holder is None:
+            return False
+        topic = self._pick(holder, keep)
+        if topic is None and shares is self._bytes and keep in self._of[holder]:
+            changes: dict[str, int] = {}
+            log = self._logs[keep]
+            if log.shrink(changes):
+                self._settle(keep, log, changes)
+                return True
+        topic = topic or self._pick_any(holder, keep)
+        if topic is None and (second := shares.find_largest(without=holder)) is not None:
+            topic = self._pick(second, keep) or self._pick_any(second, keep)
+        if topic is None:
+            return False
+        self._drop(topic)
+        return True
+
+    def _pick(self, holder: str, keep: Topic) -> Topic | None:
+        """The least recently used topic that is a publisher's at least by half."""
+        topics = self._of[holder]
+        for _ in range(min(2 * len(topics), MAX_LOOKS)):
+            topic, seen = next(iter(topics.items()))
+            log = self._logs[topic]
+            if topic != keep and log.used == seen and 2 * log.parts[holder] >= log.size:
+                return topic
+            topics[topic] = log.used
+            topics.move_to_end(topic)
+        return None
+
+    def _pick_any(self, holder: str, keep: Topic) -> Topic | None:
+        """A topic that a publisher has a part of, be it mostly others'."""
+        return next((topic for topic in self._of[holder] if topic != keep), None)

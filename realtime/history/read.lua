@@ -1,12 +1,13 @@
 -- Read retained publications after an offset, up to a number and a size.
 --
 -- KEYS  1 meta   2 log
--- ARGV  1 epoch to begin with   2 after   3 limit   4 bytes
---       5 seconds that a topic which is new stays known
+-- ARGV  1 epoch of a topic that is new   2 after   3 limit   4 bytes
+--       5 seconds that such a topic stays known (0 = reading it leaves no trace)
 --       6 bytes of each body that are wanted (0 = all of them)
 -- Returns {epoch, first, top, mark, start, body, link…}.
 -- A write, so that a primary that was demoted refuses, whose top would lag behind.
-if redis.call('HSETNX', KEYS[1], 'epoch', ARGV[1]) == 1 then
+redis.call('HDEL', KEYS[1], 'none')
+if tonumber(ARGV[5]) > 0 and redis.call('HSETNX', KEYS[1], 'epoch', ARGV[1]) == 1 then
   redis.call('EXPIRE', KEYS[1], ARGV[5])
 end
 local state = redis.call('HMGET', KEYS[1], 'epoch', 'top', 'first', 'mark', 'bytes')
@@ -16,7 +17,7 @@ local head = tonumber(ARGV[6])
 
 if redis.call('XLEN', KEYS[2]) == 0 then first = top + 1 end
 local start = math.max(after + 1, first)
-local reply = {state[1], string.format('%.0f', first), string.format('%.0f', top),
+local reply = {state[1] or ARGV[1], string.format('%.0f', first), string.format('%.0f', top),
   state[4] or string.rep('\0', 8), string.format('%.0f', start)}
 -- Whole bodies are copied into the script even where few bytes of them are wanted. Some MiB of
 -- them at most, since everybody else waits meanwhile; and not many more at a time than fit.

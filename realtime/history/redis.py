@@ -24,13 +24,14 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from realtime.conf import Settings
-from realtime.core.errors import Refused, Unavailable
+from realtime.core.errors import RateLimited, Refused, Unavailable
 from realtime.core.positions import MARK_BYTES
 from realtime.core.topics import Topic
 from realtime.history.base import (
     HEAD_BYTES,
     ID_MEMORY,
     LONGEST_CARRIED,
+    NO_EPOCH,
     PAGE_BYTES,
     PUBLICATIONS,
     Accepted,
@@ -40,11 +41,13 @@ from realtime.history.base import (
     Size,
     Top,
 )
+from realtime.history.quotas import Quotas
 from realtime.redis_address import build_base, is_same_redis, make_pool
 from realtime.redis_errors import find_refusal
 
-# A topic that somebody holds keeps its epoch at least this many seconds.
-HOLD_SECONDS = 86_400
+# A topic that somebody holds, and to which nobody has published, keeps its epoch at least this
+# many seconds. Holding is renewed within seconds; what was held is soon forgotten.
+HOLD_SECONDS = 600
 # A connection that was not used for so long is looked at before it is used again.
 IDLE_SECONDS = 0.5
 
@@ -54,6 +57,7 @@ _READ = (_FOLDER / "read.lua").read_text()
 _TOPS = (_FOLDER / "tops.lua").read_text()
 _SIZES = (_FOLDER / "sizes.lua").read_text()
 _RENEW = (_FOLDER / "renew.lua").read_text()
+_QUOTAS = (_FOLDER / "quotas.lua").read_text()
 
 
 class RedisHistory(History):
@@ -91,6 +95,9 @@ class RedisHistory(History):
         self._tops_script = self._client.register_script(_TOPS)
         self._sizes_script = self._client.register_script(_SIZES)
         self._renew_script = self._client.register_script(_RENEW)
+        self._quotas_script = self._client.register_script(_QUOTAS)
+        self._quotas = Quotas(settings, name_key=self._name_quota, run=self._count)
+        self.exhausted = self._quotas.exhausted
 
     async def append(self, batches: Sequence[Batch]) -> list[Accepted | Unavailable]:
         commands = [self._build_append(batch) for batch in batches]
@@ -111,13 +118,22 @@ class RedisHistory(History):
                 # No longer the primary; the address may name another by now.
                 await self._drop_connection()
                 await self._client.connection_pool.disconnect(inuse_connections=False)
-        return [_read_append(reply) for reply in replies]
+        results = [_read_append(reply) for reply in replies]
+        if self._quotas.is_on:
+            for batch, result in zip(batches, results, strict=True):
+                if isinstance(result, Accepted):
+                    self._quotas.note(batch, result)
+        return results
 
-    async def read(self, topic: Topic, *, after: int, limit: int) -> Page:
-        return await self._read(topic, after=after, limit=limit, head=0)
+    def find_refusal(self, publisher: str, topic: Topic) -> RateLimited | None:
+        return self._quotas.find_refusal(publisher, topic)
+
+    async def read(self, topic: Topic, *, after: int, limit: int, is_held: bool = False) -> Page:
+        epoch, hold = (_new_epoch(), HOLD_SECONDS) if is_held else (NO_EPOCH, 0)
+        return await self._read(topic, epoch, after, limit, PAGE_BYTES, hold, 0)
 
     async def read_heads(self, topic: Topic, *, after: int, limit: int) -> Page:
-        return await self._read(topic, after=after, limit=limit, head=HEAD_BYTES)
+        return await self._read(topic, NO_EPOCH, after, limit, PAGE_BYTES, 0, HEAD_BYTES)
 
     async def read_tops(self, topics: Sequence[Topic]) -> list[Top]:
         keys = [self._key(topic, "meta") for topic in topics]
@@ -137,6 +153,7 @@ class RedisHistory(History):
         await self._run(self._renew_script, keys, [lost, _new_epoch()])
 
     async def close(self) -> None:
+        await self._quotas.close()
         await self._drop_connection()
         for pool in (self._append_pool, self._client.connection_pool):
             await pool.aclose()
@@ -145,13 +162,19 @@ class RedisHistory(History):
         # The braces keep a topic's keys in one slot of a cluster.
         return f"{self._base}:{{{topic}}}:{part}"
 
-    async def _read(self, topic: Topic, *, after: int, limit: int, head: int) -> Page:
+    def _name_quota(self, publisher: str) -> str:
+        # No topic has a space in it.
+        return f"{self._base}:{{{publisher}}}"
+
+    async def _read(self, topic: Topic, *arguments: str | int) -> Page:
         keys = [self._key(topic, "meta"), self._key(topic, "log")]
-        arguments = [_new_epoch(), after, limit, PAGE_BYTES, HOLD_SECONDS, head]
-        reply = await self._run(self._read_script, keys, arguments)
+        reply = await self._run(self._read_script, keys, list(arguments))
         epoch, first, top, mark, start, *rows = reply
         bodies, links = rows[::2], rows[1::2]
         return Page(epoch.decode(), int(first), int(top), int(start), bodies, links, mark)
+
+    async def _count(self, keys: list[str], arguments: list[Any]) -> Any:
+        return await self._run(self._quotas_script, keys, arguments)
 
     async def _run(self, script: Any, keys: list[str], arguments: list[Any]) -> Any:
         try:
@@ -282,7 +305,7 @@ def _read_append(reply: Any) -> Accepted | Unavailable:
         refusal = find_refusal(reply)
         is_refused = refusal is not None and refusal.is_certain
         return _build_refused(reply) if is_refused else _build_unconfirmed(reply)
-    epoch, first, link, unannounced, *offsets = reply
+    epoch, first, link, retained, unannounced, *offsets = reply
     numbers = [int(offset) for offset in offsets]
     duplicates = frozenset(index for index, offset in enumerate(numbers) if offset < 0)
     return Accepted(
@@ -291,6 +314,7 @@ def _read_append(reply: Any) -> Accepted | Unavailable:
         duplicates,
         int(first),
         link,
+        int(retained),
         unannounced.decode(),
     )
 

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from realtime.conf import Settings
-from realtime.limits.addresses import group_address, name_sender
+from realtime.core.addresses import group_address, name_sender
 from realtime.limits.allowances import Allowance, Allowances
 from realtime.limits.connections import Connections, open_connections
 from realtime.limits.handshakes import Handshakes

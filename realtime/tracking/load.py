@@ -19,7 +19,7 @@ LOOK = 0.25
 @dataclass(frozen=True, slots=True)
 class Load:
     """Since the last measurement: `cpu` in cores, `memory` in bytes, `loop_delay` in seconds,
-    rates in messages a second.
+    rates in messages a second. `unkept_count` is since the start: ended sessions without a row.
     """
 
     session_count: int
@@ -28,6 +28,7 @@ class Load:
     loop_delay: float
     messages_in_rate: float
     messages_out_rate: float
+    unkept_count: int = 0
 
 
 class LoadMeter:
@@ -57,7 +58,11 @@ class LoadMeter:
             now, memory = self._read(), self._process.memory_info().rss
         except (OSError, psutil.Error) as error:  # no descriptor is left, for one
             logger.error("the load of this process could not be read: %s", error)
-            return replace(self._load, session_count=len(self._sessions))
+            return replace(
+                self._load,
+                session_count=len(self._sessions),
+                unkept_count=self._sessions.unkept_count,
+            )
         before, self._last = self._last, now
         seconds = max(now[0] - before[0], 1e-3)
         cpu, incoming, outgoing = (
@@ -72,6 +77,7 @@ class LoadMeter:
             loop_delay=round(delay, 4),
             messages_in_rate=round(incoming, 2),
             messages_out_rate=round(outgoing, 2),
+            unkept_count=self._sessions.unkept_count,
         )
         return self._load
 

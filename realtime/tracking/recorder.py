@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import time
 from collections import deque
 from collections.abc import Sequence
 from datetime import timedelta
@@ -20,11 +21,15 @@ from django.db import (
 )
 
 from realtime.conf import Settings
+from realtime.core.addresses import group_address
+from realtime.core.budgets import Budgets
+from realtime.core.close_codes import CloseCode
+from realtime.metrics import UNKEPT_SESSIONS
 from realtime.sessions import Session, Sessions
 from realtime.tracking.lease import Lease, sweep
 from realtime.tracking.load import LoadMeter
-from realtime.tracking.retention import prune_sessions
-from realtime.tracking.rows import save_rows
+from realtime.tracking.retention import limit_sessions, prune_sessions
+from realtime.tracking.rows import delete_rows, save_rows
 
 logger = logging.getLogger("realtime.recorder")
 
@@ -36,6 +41,9 @@ RETRY_DELAY = 1.0
 MAX_WAITING = 100_000
 # How often old rows are deleted, in seconds.
 PRUNE_INTERVAL = 3600.0
+# How often the log says of whom rows were not kept (s), and of how many addresses at most.
+TELL_INTERVAL = 60.0
+MAX_TOLD = 20
 
 
 class Recorder:
@@ -51,6 +59,11 @@ class Recorder:
             instance_id=instance_id, seconds=settings.lease_seconds, version=version
         )
         self._meter = LoadMeter(sessions)
+        self._budgets = Budgets(
+            each=settings.session_rows_per_address,
+            in_all=settings.session_rows_per_hour,
+            now=time.monotonic(),
+        )
         self._changes: deque[Session] = deque(maxlen=MAX_WAITING)
         self._changed = asyncio.Event()
         # One write at a time: a later one knows more, and has to come later.
@@ -66,16 +79,29 @@ class Recorder:
             group.create_task(self._record_forever())
             group.create_task(self._count_forever())
             group.create_task(self._prune_forever())
+            group.create_task(self._tell_forever())
 
     def note(self, session: Session) -> None:
-        """The session has begun or ended: write it soon."""
+        """The session has begun or ended: write it soon.
+
+        Of one that has ended no row is kept where its address has had too many; but an
+        administrator finds each one that was ended by one.
+        """
         if self._settings.track_sessions:
+            if session.ended is not None and session.close_code != CloseCode.DISCONNECTED:
+                session.keeps_row = self._budgets.take(
+                    group_address(session.address), time.monotonic()
+                )
+                if not session.keeps_row:
+                    UNKEPT_SESSIONS.inc()
+                    self._sessions.unkept_count += 1
             self._changes.append(session)
             self._changed.set()
 
     async def close(self) -> None:
         """Write what waits, and give up the lease."""
         if self._settings.track_sessions:
+            self.tell_unkept()
             if not await self.flush() and await self._renew():
                 await self.flush()  # a sweep had ended the claim; there is a new one now
             await self._write(self._lease.end)
@@ -161,16 +187,47 @@ class Recorder:
         return self._lease.write(lambda epoch: self._save_rows(rows, epoch))
 
     def _save_rows(self, sessions: Sequence[Session], epoch: int) -> None:
-        save_rows(sessions, instance_id=self._instance_id, epoch=epoch)
+        kept, over = [], []
+        for session in sessions:
+            if session.ended is None or session.keeps_row:
+                session.has_row = True
+                kept.append(session)
+            elif session.has_row:
+                over.append(session)
+        save_rows(kept, instance_id=self._instance_id, epoch=epoch)
+        if over:
+            delete_rows([session.id for session in over])
+
+    async def _tell_forever(self) -> None:
+        while True:
+            await asyncio.sleep(TELL_INTERVAL)
+            self.tell_unkept()
+
+    def tell_unkept(self) -> None:
+        """Say in the log of whose sessions no row was kept since the last time."""
+        largest, others = self._budgets.take_refused(most=MAX_TOLD)
+        for address, count in largest:
+            logger.warning(
+                "more sessions of this address ended, and were not kept",
+                extra={"address": address, "sessions": count},
+            )
+        if others:
+            logger.warning(
+                "more sessions of other addresses ended, and were not kept",
+                extra={"sessions": others},
+            )
 
     # The database
 
     async def _prune_forever(self) -> None:
-        days = self._settings.session_retention_days
-        while days:
+        days, most = self._settings.session_retention_days, self._settings.session_rows_most
+        while days or most:
             # Not every instance at the same moment.
             await asyncio.sleep(PRUNE_INTERVAL * random.uniform(0.1, 1))  # noqa: S311 (no secret)
-            await self._run(prune_sessions, timedelta(days=days))
+            if days:
+                await self._run(prune_sessions, timedelta(days=days))
+            if most:
+                await self._run(limit_sessions, most)
 
     async def _write(self, operation: Any, *arguments: Any) -> bool:
         """Run a write after those before it; it is done, whoever is cancelled meanwhile."""

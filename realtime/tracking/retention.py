@@ -1,4 +1,4 @@
-"""Rows of ended sessions go when they are old."""
+"""Rows of ended sessions go when they are old, or too many."""
 
 from datetime import timedelta
 
@@ -21,3 +21,16 @@ def prune_sessions(age: timedelta) -> int:
             break
     Instance.objects.filter(ended_at__lt=Now() - age, sessions=None).delete()
     return deleted
+
+
+def limit_sessions(most: int) -> int:
+    """Delete the sessions that ended first, but for so many; returns how many."""
+    ended = Session.objects.exclude(closed_at=None).order_by("closed_at")
+    left = excess = max(ended.count() - most, 0)
+    while left > 0:
+        batch = list(ended.values_list("pk", flat=True)[: min(left, BATCH_SIZE)])
+        if not batch:  # another instance does the same
+            break
+        Session.objects.filter(pk__in=batch).delete()
+        left -= len(batch)
+    return excess - left

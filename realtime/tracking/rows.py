@@ -55,6 +55,11 @@ def save_rows(sessions: Sequence[Session], *, instance_id: str, epoch: int) -> N
             cursor.execute(_build_upsert(len(part)), values)
 
 
+def delete_rows(ids: Sequence[str]) -> None:
+    """Delete the rows of sessions, as far as there are any."""
+    models.Session.objects.filter(pk__in=ids).delete()
+
+
 @cache
 def _build_upsert(count: int) -> str:
     """One statement for so many rows, which SQLite and PostgreSQL understand."""

@@ -8,6 +8,12 @@ from realtime.core import recent as module
 from realtime.core.recent import Recent
 
 
+@pytest.fixture(autouse=True)
+def _(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bodies alone are counted, which makes the sums of these tests plain."""
+    monkeypatch.setattr(module, "ENTRY_BYTES", 0)
+
+
 def entries(first: int, count: int, size: int = 4) -> list[tuple[bytes, bytes]]:
     return [(b"%0*d" % (size, n), b"link") for n in range(first, first + count)]
 
@@ -126,3 +132,12 @@ def test_bytes_are_counted_exactly_and_stay_within_bounds(
         assert recent.bytes == sum(run.bytes for run in runs)
         assert all(run.bytes == sum(len(body) for body, _ in run._entries) for run in runs)
         assert recent.bytes <= 200 or len(recent._runs) == 1
+
+
+def test_small_publications_count_as_what_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ENTRY_BYTES", 150)
+    recent = Recent(max_bytes=10_000)
+    for topic in "abc":
+        add(recent, 1, 30, topic=topic)
+    assert [read(recent, 0, topic=topic) is None for topic in "abc"] == [True, False, False]
+    assert recent.bytes == 2 * 30 * (4 + 150)

@@ -229,7 +229,7 @@ def test_all_speak_of_the_same_port_and_files(serve_options: dict[str, Any]) -> 
 
 def test_every_alert_is_about_metrics_that_the_server_exports() -> None:
     metrics = find_metrics()
-    assert len(metrics) == 13
+    assert len(metrics) == 14
     assert set(metrics) == set(re.findall(r"^\| `(realtime_\w+)`", read_document("metrics"), re.M))
     for rule in RULES:
         expression = rule["expr"]

@@ -10,7 +10,7 @@ from channels.layers import channel_layers
 from realtime.conf import Settings, build_settings
 from realtime.core.entries import Body
 from realtime.core.topics import Topic
-from realtime.history import Accepted, Batch, History, Item, open_history
+from realtime.history import SERVER, Accepted, Batch, History, Item, open_history
 from tests.servers import RedisServer
 from tests.topics import build_namespace
 
@@ -18,9 +18,12 @@ from tests.topics import build_namespace
 class Writer:
     """Appends to one history in few words; `namespace` bounds it."""
 
-    def __init__(self, history: History, topic: Topic, **options: Any) -> None:
+    def __init__(
+        self, history: History, topic: Topic, *, publisher: str = SERVER, **options: Any
+    ) -> None:
         self.history = history
         self.topic = topic
+        self.publisher = publisher
         self.namespace = build_namespace(**options)
 
     async def append(self, *items: Body | tuple[bytes, str]) -> Accepted:
@@ -30,11 +33,12 @@ class Writer:
         return result
 
     def batch(self, *items: Body | tuple[bytes, str]) -> Batch:
-        made = [Item(*item) if isinstance(item, tuple) else Item(item) for item in items]
+        parts = [item if isinstance(item, tuple) else (item, None) for item in items]
+        made = [Item(body, id, self.publisher) for body, id in parts]
         return Batch(self.topic, self.namespace, made)
 
-    async def read(self, after: int = 0, limit: int = 1000) -> Any:
-        return await self.history.read(self.topic, after=after, limit=limit)
+    async def read(self, after: int = 0, limit: int = 1000, **options: Any) -> Any:
+        return await self.history.read(self.topic, after=after, limit=limit, **options)
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,15 @@
 """What every history does, held against both stores; and what the one in memory adds."""
 
 import asyncio
+import itertools
+import random
+from collections import Counter
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
+import httpx
+import numpy as np
 import pytest
 
 from realtime.conf import build_settings
@@ -12,9 +18,13 @@ from realtime.core.errors import Unavailable
 from realtime.core.npy import HEADER_LIMIT
 from realtime.core.topics import Topic
 from realtime.history import Accepted, History, Size
-from realtime.history.base import HEAD_BYTES, PAGE_BYTES
+from realtime.history import log as log_module
+from realtime.history.base import HEAD_BYTES, NO_EPOCH, PAGE_BYTES
+from realtime.history.log import ENTRY_BYTES, ID_BYTES, TOPIC_BYTES
 from realtime.history.memory import MemoryHistory
+from tests.clients import open_client, save_array
 from tests.history.conftest import Writer
+from tests.servers import Project, Server
 
 Write = Callable[..., Writer]
 
@@ -226,11 +236,24 @@ class TestContract:
         assert (head.user, head.size) == (entry.user, len(entry.data))
         assert head.beginning.startswith(array)
 
-    async def test_reading_an_unknown_topic_gives_it_an_epoch(self, write: Write) -> None:
+    async def test_reading_an_unknown_topic_leaves_no_trace(
+        self, write: Write, history: History
+    ) -> None:
         log = write()
-        page = await log.read()
+        pages = [await log.read(), await history.read_heads(log.topic, after=0, limit=9)]
+        for page in pages:
+            assert (page.first, page.top, page.start, list(page.bodies)) == (1, 0, 1, [])
+            assert page.epoch == NO_EPOCH
+        assert (await log.append(b"a")).epoch != NO_EPOCH
+
+    async def test_a_topic_that_is_held_has_an_epoch_before_its_first_publication(
+        self, write: Write
+    ) -> None:
+        log = write()
+        page = await log.read(is_held=True)
         assert (page.first, page.top, page.start, list(page.bodies)) == (1, 0, 1, [])
-        assert page.epoch
+        assert page.epoch != NO_EPOCH
+        assert (await log.read()).epoch == page.epoch
         assert (await log.append(b"a")).epoch == page.epoch
 
     async def test_tops_give_an_unknown_topic_an_epoch_that_stays(
@@ -290,10 +313,10 @@ class TestMemory:
         assert (page.epoch != epochs[1], page.top) == (True, 0)
 
     async def test_bytes_of_all_topics_are_bounded(self) -> None:
-        history = self.open(MEMORY_HISTORY_BYTES=1000)
+        history = self.open(MEMORY_HISTORY_BYTES=100_000)
         logs = [Writer(history, Topic("broadcast", f"t{n}")) for n in range(5)]
         for log in logs:
-            await log.append(b"x" * 300)
+            await log.append(b"x" * 27_000)
         kept = [log for log in reversed(logs) if (await log.read()).top]
         assert kept == [logs[4], logs[3], logs[2]]
 
@@ -304,23 +327,32 @@ class TestMemory:
         page = await log.read()
         assert (page.epoch, page.top, len(page.bodies)) == (epoch, 1, 1)
 
+    async def test_a_topic_alone_is_trimmed_to_the_bound_of_all(self) -> None:
+        history = self.open(MEMORY_HISTORY_BYTES=100_000)
+        log = Writer(history, Topic("broadcast", "a"), history_bytes=1_000_000)
+        results = [await log.append(b"x" * 30_000) for _ in range(5)]
+        assert [result.first for result in results] == [1, 1, 1, 2, 3]
+        assert {result.epoch for result in results} == {results[0].epoch}
+
     async def test_what_expired_or_was_trimmed_no_longer_counts(self) -> None:
-        history = self.open(MEMORY_HISTORY_BYTES=1000)
+        history = self.open(MEMORY_HISTORY_BYTES=100_000)
         quiet = Writer(history, Topic("broadcast", "quiet"), history_ttl=0.01)
         other = Writer(history, Topic("broadcast", "other"), history_size=1)
-        epoch = (await quiet.append(b"x" * 900)).epoch
+        epoch = (await quiet.append(b"x" * 80_000)).epoch
         await asyncio.sleep(0.02)
         await quiet.append(b"y")
         for _ in range(10):
-            await other.append(b"z" * 900)
+            await other.append(b"z" * 80_000)
         assert (await quiet.read()).epoch == epoch
 
-    async def test_ids_count_as_bytes(self) -> None:
-        history = self.open(MEMORY_HISTORY_BYTES=10_000)
-        quiet, busy = (Writer(history, Topic("broadcast", name)) for name in "ab")
-        await quiet.append(b"x")
-        await busy.append(*((b"", f"id{n}") for n in range(100)))
-        assert (await quiet.read()).top == 0
+    async def test_ids_and_small_publications_count_as_what_they_take(self) -> None:
+        room = 2 * TOPIC_BYTES + 101 * ENTRY_BYTES + 100 * ID_BYTES
+        for bound, is_kept in ((room + 1, True), (room, False)):
+            history = self.open(MEMORY_HISTORY_BYTES=bound)
+            quiet, busy = (Writer(history, Topic("broadcast", name)) for name in "ab")
+            await quiet.append(b"x")
+            await busy.append(*((b"", f"id{n}") for n in range(100)))
+            assert bool((await quiet.read()).top) is is_kept
 
     async def test_ids_are_forgotten_after_their_time(
         self, monkeypatch: pytest.MonkeyPatch
@@ -328,5 +360,164 @@ class TestMemory:
         history = self.open()
         log = Writer(history, Topic("broadcast", "a"))
         await log.append((b"x", "one"))
-        monkeypatch.setattr("realtime.history.memory.ID_MEMORY", -1)
+        monkeypatch.setattr(log_module, "ID_MEMORY", -1)
         assert (await log.append((b"x", "one"))).duplicates == frozenset()
+
+
+class TestShares:
+    """Who makes room when the memory is full: whoever holds most."""
+
+    MIB = 1024 * 1024
+
+    @staticmethod
+    def open(history: MemoryHistory, publisher: str, *names: str, **options: Any) -> list[Writer]:
+        topics = [Topic("broadcast", name) for name in names]
+        options = {"history_bytes": 64 * 1024 * 1024, **options}
+        return [Writer(history, topic, publisher=publisher, **options) for topic in topics]
+
+    @staticmethod
+    async def count_kept(writers: list[Writer]) -> int:
+        return len([log for log in writers if (await log.read()).bodies])
+
+    async def test_one_publisher_alone_may_use_everything(self) -> None:
+        history = TestMemory.open(MEMORY_HISTORY_BYTES=11 * self.MIB)
+        logs = self.open(history, "user 1", *(f"t{n}" for n in range(20)))
+        for log in logs:
+            await log.append(b"x" * self.MIB)
+        assert [bool((await log.read()).bodies) for log in logs] == [False] * 10 + [True] * 10
+
+    async def test_who_fills_the_memory_loses_nobody_elses_history(self) -> None:
+        history = TestMemory.open(MEMORY_HISTORY_BYTES=10 * self.MIB)
+        quiet = self.open(history, "user 1", *(f"quiet{n}" for n in range(10)))
+        for log in quiet:
+            await log.append(b"x" * 10_000)
+        flood = self.open(history, "user 2", *(f"flood{n}" for n in range(24)))
+        for log in flood:
+            await log.append(b"x" * self.MIB)
+        assert await self.count_kept(quiet) == 10
+        assert await self.count_kept(flood) == 9
+
+    async def test_who_makes_many_topics_loses_nobody_elses(self) -> None:
+        history = TestMemory.open(MEMORY_HISTORY_TOPICS=100)
+        quiet = self.open(history, "user 1", *(f"quiet{n}" for n in range(10)))
+        for log in quiet:
+            await log.append(b"x")
+        flood = self.open(history, "user 2", *(f"flood{n}" for n in range(150)))
+        for log in flood:
+            await log.append(b"x")
+        assert (await self.count_kept(quiet), await self.count_kept(flood)) == (10, 90)
+
+    async def test_reading_and_measuring_what_is_not_there_evicts_nothing(self) -> None:
+        history = TestMemory.open(MEMORY_HISTORY_TOPICS=100)
+        kept = self.open(history, "user 1", *(f"t{n}" for n in range(100)))
+        for log in kept:
+            await log.append(b"x")
+        for n in range(300):
+            unknown = Topic("broadcast", f"unknown{n}")
+            await history.read(unknown, after=0, limit=10, is_held=n % 2 == 0)
+            await history.read_heads(unknown, after=0, limit=10)
+            await history.measure([unknown])
+            await history.read_tops([unknown])
+        assert await self.count_kept(kept) == 100
+
+    async def test_two_who_want_everything_get_half_each(self) -> None:
+        history = TestMemory.open(MEMORY_HISTORY_BYTES=10 * self.MIB)
+        one = self.open(history, "user 1", *(f"a{n}" for n in range(30)))
+        two = self.open(history, "user 2", *(f"b{n}" for n in range(30)))
+        for log in one:
+            await log.append(b"x" * self.MIB)
+        for log in two:
+            await log.append(b"x" * self.MIB)
+        assert sorted([await self.count_kept(one), await self.count_kept(two)]) == [4, 5]
+
+    async def test_a_topic_of_others_in_which_who_holds_most_has_a_part_stays(self) -> None:
+        history = TestMemory.open(MEMORY_HISTORY_BYTES=10 * self.MIB)
+        (shared,) = self.open(history, "user 1", "shared")
+        epoch = (await shared.append(b"x" * 100_000)).epoch
+        (intruder,) = self.open(history, "user 2", "shared")
+        await intruder.append(b"y")
+        for log in self.open(history, "user 2", *(f"flood{n}" for n in range(24))):
+            await log.append(b"x" * self.MIB)
+        page = await shared.read()
+        assert (page.epoch, len(page.bodies)) == (epoch, 2)
+        (whole,) = self.open(history, "user 2", "whole")  # trimmed before others' topics go
+        for _ in range(24):
+            await whole.append(b"x" * self.MIB)
+        page = await shared.read()
+        assert (page.epoch, len(page.bodies)) == (epoch, 2)
+
+    async def test_what_is_held_is_counted_right_whatever_goes(self) -> None:
+        history = TestMemory.open(MEMORY_HISTORY_BYTES=300_000, MEMORY_HISTORY_TOPICS=15)
+        chance = random.Random(7)
+        writers = [
+            writer
+            for publisher in ("server", "user 1", "user 2", "address 192.0.2.1")
+            for writer in self.open(
+                history,
+                publisher,
+                *(f"t{n}" for n in range(20)),
+                history_size=5,
+                history_bytes=50_000,
+                history_ttl=chance.choice([0.0005, 60.0]),
+            )
+        ]
+        for number in range(3000):
+            writer = chance.choice(writers)
+            id = f"{writer.publisher} {number}" if chance.random() < 0.5 else ""
+            await writer.append((b"x" * chance.randint(0, 20_000), id))
+            if chance.random() < 0.2:
+                await chance.choice(writers).read()
+            held: Counter[str] = Counter()
+            for log in history._logs.values():
+                assert log.size == sum(log.parts.values())
+                held.update(log.parts)
+            assert dict(held) == {name: history._bytes[name] for name in held}
+            assert history._bytes.total == sum(held.values()) <= 300_000
+            assert len(history._logs) <= 15
+            pairs = Counter(name for log in history._logs.values() for name in log.parts)
+            assert dict(pairs) == {name: len(topics) for name, topics in history._of.items()}
+            assert history._topics.total == sum(pairs.values())
+
+
+async def test_on_a_server_a_user_who_fills_the_history_takes_it_from_nobody_but_himself(
+    make_project: Callable[..., Project], launch: Callable[..., Server]
+) -> None:
+    mib = 1024 * 1024
+    project = make_project(
+        REALTIME_MEMORY_HISTORY_BYTES=str(8 * mib), REALTIME_MEMORY_HISTORY_TOPICS="30"
+    )
+    server = launch(project, "serve")
+    quiet, greedy = project.issue_token("anna"), project.issue_token("ben")
+    array = save_array(np.zeros(mib, np.uint8))
+    url = f"{server.ws}/ws/broadcast/quiet/"
+    async with open_client(url, quiet) as client:
+        begun = await client.receive_type("subscribed")
+        await client.send({"type": "publish", "data": 1, "ref": 1})
+        await client.receive_type("ack")
+    async with AsyncExitStack() as stack:
+        clients = []
+        for number in range(12):  # of 1 MiB, where 8 MiB are kept
+            address = f"{server.ws}/ws/arrays/greedy{number}/"
+            clients.append(await stack.enter_async_context(open_client(address, greedy)))
+            await clients[-1].send({"type": "binary", "chunks": 1, "ref": 1})
+            await clients[-1].send(array)
+            await clients[-1].receive_type("ack")
+        waiting = [asyncio.create_task(client.receive_type("gap")) for client in clients]
+        for gap in itertools.islice(asyncio.as_completed(waiting), 5):
+            assert (await gap)["reason"] == "history_lost"
+        assert [task.done() for task in waiting].count(False) == 7
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+    headers = {"Authorization": f"Bearer {greedy}"}
+    async with httpx.AsyncClient(headers=headers, timeout=30) as http:
+        for number in range(40):
+            path = f"/api/topics/broadcast:unknown{number}/publications/"
+            page = (await http.get(server.http + path)).json()
+            assert (page["epoch"], page["top"], page["complete"]) == (NO_EPOCH, 0, True)
+    for number in range(40):
+        async with open_client(f"{server.ws}/ws/broadcast/empty{number}/", greedy) as client:
+            await client.receive_type("subscribed")
+    async with open_client(f"{url}?epoch={begun['epoch']}&offset=0", quiet) as client:
+        assert (await client.receive_type("subscribed"))["recovered"] is True
+        assert (await client.receive_type("publication"))["data"] == 1

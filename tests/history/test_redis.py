@@ -142,7 +142,8 @@ class TestStore:
     ) -> None:
         other = Topic("broadcast", topic.name + "-read")
         await Writer(history, topic, history_ttl=50).append((b"a", "x"))
-        await Writer(history, other).read()
+        await Writer(history, other).read(is_held=True)
+        await Writer(history, Topic("broadcast", topic.name + "-glance")).read()
         await history.read_tops([Topic("broadcast", topic.name + "-tops")])
         await history.measure([Topic("broadcast", topic.name + "-sizes")])
         keys = client.keys(f"rt.0:{{{topic}*")

@@ -9,9 +9,13 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from django.db import DataError, InternalError, OperationalError
+from django.db import DataError, InternalError, OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 
 from realtime.conf import build_settings
+from realtime.core.close_codes import CloseCode
+from realtime.models import Instance
+from realtime.models import Session as Row
 from realtime.sessions import Session, Sessions
 from realtime.tracking import Recorder
 from realtime.tracking import recorder as recorder_module
@@ -271,3 +275,81 @@ class TestQueue:
                 await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_an_address_that_comes_and_goes_keeps_few_rows_but_live_sessions_have_theirs(
+    make_project: Callable[..., Project], launch: Callable[..., Server]
+) -> None:
+    project = make_project(
+        REALTIME_SESSION_ROWS_PER_ADDRESS="60",
+        LOG_LINES_PER_ADDRESS="60",
+        REALTIME_ECHO_POLICY="anyone",
+    )
+    server = launch(project, "serve")
+    url = f"{server.ws}/ws/echo/"
+    async with open_client(url), open_client(url):
+        for _ in range(30):
+            async with open_client(url) as client:
+                await client.send(b"hello")  # it has begun once that comes back
+                await client.receive()
+        deadline = time.monotonic() + 30
+        while server.read_metric("realtime_unkept_sessions_total") < 20:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        rows = await wait_for_rows(project, "echo", lambda rows: len(rows) == 2 + 10)
+        assert [row["closed_at"] for row in rows].count(None) == 2
+    server.stop()
+    log = server.read_log()
+    assert log.count("realtime.sessions session closed") == 10
+    assert "more sessions of this address ended, and were not kept address=127.0.0.1" in log
+    assert "sessions=22" in log
+
+
+@pytest.mark.django_db
+class TestRows:
+    """Which rows are kept."""
+
+    @staticmethod
+    def build(**options: Any) -> Recorder:
+        Instance.objects.create(pk="i", host="h", pid=1, lease_until="2100-01-01T00:00:00Z")
+        settings = build_settings(options)
+        return Recorder(instance_id="i", version="1", settings=settings, sessions=Sessions())
+
+    @staticmethod
+    def end(recorder: Recorder, code: int = 1000, address: str = "127.0.0.1") -> Session:
+        session = StubSession(address=address).session
+        recorder._save_rows([session], 1)
+        session.ended, session.close_code = session.began + 1, code
+        recorder.note(session)
+        return session
+
+    def test_a_row_over_the_budget_goes_when_its_session_ends(self) -> None:
+        recorder = self.build(SESSION_ROWS_PER_ADDRESS=6)
+        sessions = [self.end(recorder) for _ in range(3)]
+        assert Row.objects.count() == 3
+        recorder._save_rows(sessions, 1)
+        assert [str(row.pk) for row in Row.objects.all()] == [sessions[0].id]
+        recorder._save_rows(sessions, 1)  # once more, as the counts of live ones are written
+        assert Row.objects.count() == 1
+
+    def test_other_addresses_keep_theirs_until_all_have_too_many(self) -> None:
+        recorder = self.build(SESSION_ROWS_PER_ADDRESS=6, SESSION_ROWS_PER_HOUR=30)
+        kept = [self.end(recorder, address=f"192.0.2.{n}").keeps_row for n in range(8)]
+        assert kept == [True] * 5 + [False] * 3
+        assert recorder._sessions.unkept_count == 3
+
+    def test_what_an_administrator_has_ended_is_kept(self) -> None:
+        recorder = self.build(SESSION_ROWS_PER_ADDRESS=6)
+        sessions = [self.end(recorder, CloseCode.DISCONNECTED) for _ in range(3)]
+        recorder._save_rows(sessions, 1)
+        assert Row.objects.count() == 3
+
+    def test_a_session_that_came_and_went_over_the_budget_is_never_written(self) -> None:
+        recorder = self.build(SESSION_ROWS_PER_ADDRESS=6)
+        self.end(recorder)
+        session = StubSession().session
+        session.ended = session.began + 1
+        recorder.note(session)
+        with CaptureQueriesContext(connection) as queries:
+            recorder._save_rows([session], 1)
+        assert [query for query in queries if "realtime_session" in query["sql"]] == []

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from realtime.models import Instance, Session
 from realtime.tracking import prune_sessions, retention
+from realtime.tracking.retention import limit_sessions
 from realtime.tracking.rows import save_rows
 from tests.sessions import StubSession
 
@@ -60,6 +61,20 @@ def test_many_go_in_batches(rows: dict[str, Session], monkeypatch: pytest.Monkey
         add_session(instance, timezone.now() - timedelta(days=50))
     assert prune_sessions(timedelta(days=30)) == 6
     assert list_kept(rows) == ["live", "recent"]
+
+
+def test_too_many_go_beginning_with_those_that_ended_first(
+    rows: dict[str, Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "BATCH_SIZE", 2)
+    instance = Instance.objects.get(pk="alive")
+    for _ in range(5):
+        add_session(instance, timezone.now() - timedelta(days=20))
+    assert limit_sessions(7) == 0
+    assert limit_sessions(4) == 3
+    assert list_kept(rows) == ["live", "recent"]
+    assert limit_sessions(1) == 3
+    assert (list_kept(rows), Session.objects.count()) == (["live", "recent"], 2)
 
 
 def test_the_command_takes_the_age_of_the_settings_or_its_own(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.limits.addresses import group_address
+from realtime.core.addresses import group_address
 
 
 @pytest.mark.parametrize(
