@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from realtime import errors
+    from realtime.audit import acting_as
     from realtime.control import adisconnect, arecheck, disconnect, recheck
     from realtime.core.close_codes import CloseCode
     from realtime.core.identity import Identity
@@ -23,6 +24,7 @@ __all__ = [
     "CloseCode",
     "Identity",
     "Position",
+    "acting_as",
     "adisconnect",
     "apublish",
     "arecheck",
@@ -37,6 +39,7 @@ _HOMES = {
     "CloseCode": "realtime.core.close_codes",
     "Identity": "realtime.core.identity",
     "Position": "realtime.core.positions",
+    "acting_as": "realtime.audit",
     "adisconnect": "realtime.control",
     "apublish": "realtime.publishing",
     "arecheck": "realtime.control",

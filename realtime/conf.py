@@ -73,6 +73,14 @@ class Slow(StrEnum):
     LATEST = "latest"
 
 
+class OutsideServer(StrEnum):
+    """What a direct call does where no server is reached: no server here, and no Redis."""
+
+    RAISE = "raise"
+    LOG = "log"
+    IGNORE = "ignore"
+
+
 class Namespace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options of a family of topics.
 
@@ -134,6 +142,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     # What is deployed, as the admin shows it for each instance: a version, a tag, a commit; up to
     # 64 characters.
     release: Release = "0.1.0"
+
+    # What `publish()`, `disconnect()` and `recheck()` do in a process that reaches no server, since
+    # it runs none and has no Redis: `raise` NotRunning, `log` an error, or `ignore` it. With
+    # `on_commit` they never raise for that: they log it, or ignore it.
+    outside_server: OutsideServer = OutsideServer.RAISE
 
     # What reads the users of live sessions anew, to end those that were revoked: the dotted path
     # of a callable (Sequence[Identity]) -> list[Identity | None], None for one that is over.

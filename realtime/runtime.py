@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any
 
 from realtime.conf import get_settings
@@ -39,6 +39,8 @@ CONTROL_GROUP = "rt.control"
 CANCEL_AGAIN = 0.2
 CANCEL_FOR = 5.0
 JOIN_RETRY_DELAY = 0.5
+# Targets of a disconnect that one message names.
+TARGETS_TOGETHER = 200
 # After so many seconds a task that failed begins again.
 RESTART_DELAY = 1.0
 
@@ -127,17 +129,24 @@ class Runtime:
             raise NotSupported("this topic does not say who is on it")
         return await self.rosters.read_members(topic)
 
-    async def disconnect(self, target: Target, code: CloseCode) -> None:
-        """End sessions here and on every other instance; raises Unavailable."""
-        self.sessions.disconnect(target, code)
-        if self.layer.is_shared:
+    async def disconnect(self, targets: Sequence[Target], code: CloseCode) -> None:
+        """End sessions here and on every other instance; raises Unavailable.
+
+        Where others cannot be told, those of this process have ended all the same.
+        """
+        for start in range(0, len(targets), TARGETS_TOGETHER):
+            for target in targets[start : start + TARGETS_TOGETHER]:
+                self.sessions.disconnect(target, code)
+            await asyncio.sleep(0)  # let sockets have their turn
+        if not self.layer.is_shared:
+            return
+        for start in range(0, len(targets), TARGETS_TOGETHER):
+            part = targets[start : start + TARGETS_TOGETHER]
             await self.layer.send(
                 CONTROL_GROUP,
                 {
                     "type": "disconnect",
-                    "session": target.session,
-                    "user": target.user,
-                    "sid": target.sid,
+                    "targets": [[each.session, each.user, each.sid] for each in part],
                     "code": int(code),
                 },
             )
@@ -168,8 +177,9 @@ class Runtime:
             return
         match message["type"]:
             case "disconnect":
-                target = Target(message["session"], message["user"], message["sid"])
-                self.sessions.disconnect(target, CloseCode(message["code"]))
+                for session, user, sid in message["targets"]:
+                    target = Target(session, user, sid)
+                    self.sessions.disconnect(target, CloseCode(message["code"]))
             case "recheck":
                 self.rechecks.ask(message["users"])
             case _:
@@ -251,6 +261,11 @@ async def stop_server_runtime() -> None:
     runtime, _server = _server, None
     if runtime is not None:
         await runtime.stop()
+
+
+def blocks_server() -> bool:
+    """Whether the caller runs in the loop of this server process, and so must not wait."""
+    return _server is not None and _server.is_current()
 
 
 def find_runtime() -> Runtime:

@@ -1,4 +1,4 @@
-"""Which topics are in use, for the staff."""
+"""Which topics are in use, for who may see sessions."""
 
 import msgspec
 from django.db.models import Count
@@ -7,9 +7,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from realtime.api.access import read_slice, require, write_sessions
-from realtime.api.parameters import LISTING, SLICE, STAFF
-from realtime.conf import Policy
+from realtime.api.access import VIEW, read_slice, require, write_sessions
+from realtime.api.parameters import LISTING, SLICE, SIGNED_IN
 from realtime.models import Session
 from realtime.openapi import operation
 
@@ -39,14 +38,14 @@ class TopicsView(APIView):
         parameters=SLICE,
         answers={200: TopicPage},
         refusals=LISTING,
-        auth=STAFF,
+        auth=SIGNED_IN,
     )
     def get(self, request: Request) -> Response:
-        """Topics in use. For staff.
+        """Topics in use.
 
-        Each has how many sessions it has on all instances; those without any are left out.
+        Needs the permission `realtime.view_session`. Each has how many sessions it has on all instances; those without any are left out.
         """
-        require(Policy.STAFF, request, "only staff may list topics")
+        require(VIEW, request, f"to list topics takes the permission {VIEW}")
         part = read_slice(request)
         write_sessions()
         topics = (
