@@ -98,7 +98,6 @@ class Act:
             return
         from django.contrib.admin.models import CHANGE, LogEntry
 
-        message = self._describe(outcome)
         for start in range(0, len(self.targets), BATCH_SIZE):
             entries = [
                 LogEntry(
@@ -107,25 +106,29 @@ class Act:
                     object_id=key,
                     object_repr=text[:200],
                     action_flag=CHANGE,
-                    change_message=message,
+                    change_message=self._describe(target, outcome),
                 )
-                for content_type, key, text in _find_objects(
+                for target, (content_type, key, text) in _find_objects(
                     self.targets[start : start + BATCH_SIZE]
                 )
             ]
             LogEntry.objects.bulk_create(entries, batch_size=BATCH_SIZE)
 
-    def _describe(self, outcome: str) -> str:
+    def _describe(self, target: Target, outcome: str) -> str:
         doors = {"admin": "", "rest": " over REST", "command": " by a command"}
         door = doors.get(self.actor.door, " by code")
         more = [part for part in (self.reason, "" if outcome == DONE else outcome) if part]
         if self.code not in (None, CloseCode.DISCONNECTED):
             more.insert(0, f"code {int(self.code or 0)}")
         what = "Disconnected" if self.code is CloseCode.DISCONNECTED else "Ended"
+        if target.session is None:
+            what += " all live sessions"
         return f"{what}{door}{': ' + '; '.join(more) if more else ''}."
 
 
-def _find_objects(targets: Sequence[Target]) -> list[tuple[int | None, str, str]]:
+def _find_objects(
+    targets: Sequence[Target],
+) -> Iterator[tuple[Target, tuple[int | None, str, str]]]:
     """The content type, the key and the name of each; of a sign-in there is no model here."""
     from django.contrib.contenttypes.models import ContentType
 
@@ -138,17 +141,15 @@ def _find_objects(targets: Sequence[Target]) -> list[tuple[int | None, str, str]
     except (ValueError, OverflowError, ValidationError):  # a key that no user can have
         found = {}
     types = ContentType.objects.get_for_models(Session, users)
-    objects: list[tuple[int | None, str, str]] = []
     for target in targets:
         if target.session is not None:
             text = str(rows.get(target.session, target))
-            objects.append((types[Session].pk, target.session, text))
+            yield target, (types[Session].pk, target.session, text)
         elif target.user is not None:
             text = str(found.get(target.user, target))
-            objects.append((types[users].pk, target.user, text))
+            yield target, (types[users].pk, target.user, text)
         else:
-            objects.append((None, str(target.sid), str(target)))
-    return objects
+            yield target, (None, str(target.sid), str(target))
 
 
 def _name_process() -> str:

@@ -176,9 +176,9 @@ async def test_a_user_who_ends_sessions_stands_in_the_history_of_each_target(
     assert {entry.user_id for entry in entries} == {root.pk}
     assert [(entry.object_id, entry.change_message) for entry in entries] == [
         *((id, "Disconnected over REST: noisy.") for id in ids),
-        (str(anna.pk), "Disconnected by code."),
-        ("no key of a user", "Disconnected by code."),
-        ("s1", "Ended by code: code 4505."),
+        (str(anna.pk), "Disconnected all live sessions by code."),
+        ("no key of a user", "Disconnected all live sessions by code."),
+        ("s1", "Ended all live sessions by code: code 4505."),
     ]
     assert entries[3].object_repr == "anna"
 
@@ -192,9 +192,7 @@ async def test_ten_thousand_endings_are_written_in_batches_and_told_in_one_line(
 
     def end() -> int:
         with CaptureQueriesContext(connection) as queries:
-            end_sessions(
-                targets, code=CloseCode.DISCONNECTED, actor=find_actor(root, door="admin")
-            )
+            end_sessions(targets, code=CloseCode.DISCONNECTED, actor=find_actor(root, door="admin"))
         return len(queries)
 
     assert await sync_to_async(end)() < 400

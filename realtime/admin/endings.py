@@ -1,7 +1,7 @@
 """Ending sessions, and banning users: what the admin does. `realtime.audit` notes who did it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -48,13 +48,18 @@ def ban_users(users: Sequence[Any], *, actor: Any) -> Outcome:
                 user.save(update_fields=["is_active"])  # its own: what hangs on it happens too
                 LogEntry.objects.log_actions(actor.pk, [user], CHANGE, "Banned: deactivated.")
     targets = [Target(user=str(user.pk)) for user in users]
-    told = _tell(targets, CloseCode.REVOKED, actor, reason="banned")
+    told = _tell(targets, CloseCode.REVOKED, actor, is_noted=True)
     return Outcome(len(users), told.failure)
 
 
-def _tell(targets: Sequence[Target], code: CloseCode, actor: Any, *, reason: str = "") -> Outcome:
+def _tell(
+    targets: Sequence[Target], code: CloseCode, actor: Any, *, is_noted: bool = False
+) -> Outcome:
+    who = find_actor(actor, door="admin")
+    if is_noted:  # in the history, already
+        who = replace(who, user=None)
     try:
-        end_sessions(targets, code=code, actor=find_actor(actor, door="admin"), reason=reason)
+        end_sessions(targets, code=code, actor=who, reason="banned" if is_noted else "")
     except NotRunning:
         return Outcome(0, "This process reaches no server: no session was told.")
     except Unavailable as error:

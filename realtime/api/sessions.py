@@ -120,12 +120,10 @@ class SessionView(APIView):
         except ValueError:
             raise NotFound("a session's id is a UUID") from None
         write_sessions()
-        is_live = Session.objects.live().filter(pk=key).exists()
-        if not is_live and is_permitted(VIEW, request):
+        if is_permitted(VIEW, request) and not Session.objects.live().filter(pk=key).exists():
             raise NotFound("there is no such live session")
-        if is_live:
-            actor = find_actor(request.user, door="rest")
-            end_sessions([Target(session=str(key))], code=CloseCode.DISCONNECTED, actor=actor)
+        actor = find_actor(request.user, door="rest")
+        end_sessions([Target(session=str(key))], code=CloseCode.DISCONNECTED, actor=actor)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
