@@ -35,7 +35,10 @@ PARTLY = "other instances could not be told"
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who, and by which door: `admin`, `rest`, `command` or `code`. `user` is of Django, or None."""
+    """Who, and by which door: `admin`, `rest`, `command` or `code`.
+
+    `user` is of Django, or None.
+    """
 
     name: str
     door: str

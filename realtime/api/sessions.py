@@ -19,7 +19,7 @@ from realtime.api.access import (
     require,
     write_sessions,
 )
-from realtime.api.parameters import LISTING, RIGHTS, SESSION, SESSION_FILTERS, SLICE, SIGNED_IN
+from realtime.api.parameters import LISTING, RIGHTS, SESSION, SESSION_FILTERS, SIGNED_IN, SLICE
 from realtime.audit import find_actor
 from realtime.control import end_sessions
 from realtime.core.close_codes import CloseCode

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from realtime.api.access import VIEW, read_slice, require, write_sessions
-from realtime.api.parameters import LISTING, SLICE, SIGNED_IN
+from realtime.api.parameters import LISTING, SIGNED_IN, SLICE
 from realtime.models import Session
 from realtime.openapi import operation
 
@@ -43,7 +43,8 @@ class TopicsView(APIView):
     def get(self, request: Request) -> Response:
         """Topics in use.
 
-        Needs the permission `realtime.view_session`. Each has how many sessions it has on all instances; those without any are left out.
+        Needs the permission `realtime.view_session`. Each has how many sessions it has on all
+        instances; those without any are left out.
         """
         require(VIEW, request, f"to list topics takes the permission {VIEW}")
         part = read_slice(request)

@@ -7,7 +7,6 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth import authenticate
 from django.contrib.auth.hashers import make_password
 
-import realtime
 from accounts.models import User
 from realtime import CloseCode
 

@@ -54,6 +54,6 @@ class Command(BaseCommand):
 def _find_user(name: str) -> Any:
     model = get_user_model()
     try:
-        return model._default_manager.get_by_natural_key(name)  # type: ignore[attr-defined]
+        return model._default_manager.get_by_natural_key(name)
     except model.DoesNotExist as error:
         raise CommandError(f"there is no user {name!r}") from error
