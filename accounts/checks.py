@@ -63,3 +63,18 @@ def check_rates(**_: Any) -> list[CheckMessage]:
                 )
             )
     return problems
+
+
+@register("accounts", deploy=True)
+def check_trusted_origins(**_: Any) -> list[CheckMessage]:
+    """Whose pages may send forms with the cookies of who is signed in to the admin."""
+    return [
+        Warning(
+            f"CSRF_TRUSTED_ORIGINS has a wildcard: {origin}",
+            hint="Every page of such a host can act as whoever is signed in to the admin: name "
+            "the hosts one by one, or none. Who may connect is ALLOWED_ORIGINS.",
+            id="accounts.W002",
+        )
+        for origin in settings.CSRF_TRUSTED_ORIGINS
+        if "*" in origin
+    ]

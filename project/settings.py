@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from accounts.origins import build_pattern
 from project.development import load_secret
 from project.logs import HIDDEN
 from realtime.conf import read_environment
@@ -75,8 +76,11 @@ if SECRET_KEY == JWT_SIGNING_KEY:
     raise ImproperlyConfigured("JWT_SIGNING_KEY has to differ from DJANGO_SECRET_KEY")
 
 ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", default=[])
-# Origins besides the server's own host, as https://app.example.org or https://*.example.org.
+# Origins whose pages may connect and call the API by token, besides the server's own host, as
+# https://app.example.org or https://*.example.org.
 ALLOWED_ORIGINS = env.list("DJANGO_ALLOWED_ORIGINS", default=[])
+# Origins whose pages may send the admin's forms, with the administrator's cookies.
+CSRF_TRUSTED_ORIGINS = env.list("DJANGO_CSRF_TRUSTED_ORIGINS", default=[])
 # Behind this many proxies a client's address is that far from the right in X-Forwarded-For.
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
 if TRUSTED_PROXIES < 0:
@@ -282,14 +286,12 @@ SPECTACULAR_SETTINGS = {
 
 # Web security
 
-CORS_ALLOWED_ORIGINS = [origin for origin in ALLOWED_ORIGINS if "*" not in origin]
-CORS_ALLOWED_ORIGIN_REGEXES = [
-    "^" + origin.replace(".", r"\.").replace("*", "[a-z0-9.-]+") + "$"
-    for origin in ALLOWED_ORIGINS
-    if "*" in origin
-]
+# Scripts of allowed origins read the API, by token; never the admin, nor what is for this
+# server's own pages, and no cookie is sent along.
+CORS_URLS_REGEX = r"^/api/(?!browser/)"
+CORS_ALLOW_CREDENTIALS = False
+CORS_ALLOWED_ORIGIN_REGEXES = [build_pattern(origin) for origin in ALLOWED_ORIGINS]
 CORS_EXPOSE_HEADERS = ["Retry-After"]
-CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],

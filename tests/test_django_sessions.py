@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.core.cache.backends.locmem import LocMemCache
@@ -60,7 +61,6 @@ async def test_an_identity_rests_on_the_session_of_its_user_and_on_no_other(
 ) -> None:
     anna = await User.objects.acreate(username="anna")
     ben = await User.objects.acreate(username="ben")
-    from asgiref.sync import sync_to_async
 
     session = await sync_to_async(open_session)(anna)
     key = session.session_key

@@ -171,7 +171,7 @@ async def test_deactivation_and_deletion_end_them_at_once(
         for client in (carl, dora):
             await client.receive_type("subscribed")
         page = f"/admin/auth/user/{keys[0]}/change/"
-        form = dict(username="carl", date_joined_0="2026-01-01", date_joined_1="00:00:00")
+        form = {"username": "carl", "date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}
         post(admin, page, page=page, **form)  # without is_active
         await wait_revoked(carl, 2 * PROMISED)
         page = f"/admin/auth/user/{keys[1]}/delete/"
