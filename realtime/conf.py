@@ -148,9 +148,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     # `on_commit` they never raise for that: they log it, or ignore it.
     outside_server: OutsideServer = OutsideServer.RAISE
 
+    # Who makes a REST request: dotted paths of authentication classes of Django REST framework,
+    # separated by commas. Empty: the project's own DEFAULT_AUTHENTICATION_CLASSES.
+    rest_authentication: str = ""
+
     # What reads the users of live sessions anew, to end those that were revoked: the dotted path
     # of a callable (Sequence[Identity]) -> list[Identity | None], None for one that is over.
-    # Empty: users are looked up by their key, and have to be active.
+    # Empty: users are looked up by their key, and have to be active; who signed in by a session of
+    # Django's ends with it.
     identity_loader: str = ""
     # How often that is done for all sessions, besides at each change that is heard of.
     recheck_seconds: Seconds = 30.0

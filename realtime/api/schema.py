@@ -7,9 +7,11 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer2, OpenApiYamlRenderer
 from drf_spectacular.utils import OpenApiResponse
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from rest_framework.renderers import TemplateHTMLRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from realtime.api.views import FormatNegotiation, SelfContained
 from realtime.openapi import operation
 
 
@@ -28,11 +30,12 @@ class CachedGenerator(SchemaGenerator):
         return build_document()
 
 
-class SchemaView(SpectacularAPIView):
+class SchemaView(SelfContained, SpectacularAPIView):
     """`GET`: the document as JSON, or as YAML where the Accept header or `?format=yaml` says so."""
 
     authentication_classes = ()
     renderer_classes = [OpenApiJsonRenderer2, OpenApiYamlRenderer]  # noqa: RUF012 (so it is typed)
+    content_negotiation_class = FormatNegotiation
     generator_class = CachedGenerator
 
     @operation(
@@ -52,8 +55,9 @@ class SchemaView(SpectacularAPIView):
         return response
 
 
-class DocsView(SpectacularSwaggerSplitView):
+class DocsView(SelfContained, SpectacularSwaggerSplitView):
     """`GET`: Swagger UI, from this server alone."""
 
     authentication_classes = ()
+    renderer_classes = [TemplateHTMLRenderer]  # noqa: RUF012
     template_name = "realtime/openapi.html"

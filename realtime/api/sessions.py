@@ -4,10 +4,8 @@ import uuid
 
 import msgspec
 from rest_framework import status
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from realtime.api.access import (
     DISCONNECT,
@@ -20,6 +18,7 @@ from realtime.api.access import (
     write_sessions,
 )
 from realtime.api.parameters import LISTING, RIGHTS, SESSION, SESSION_FILTERS, SIGNED_IN, SLICE
+from realtime.api.views import RestView
 from realtime.audit import find_actor
 from realtime.control import end_sessions
 from realtime.core.close_codes import CloseCode
@@ -65,10 +64,8 @@ class SessionPage(msgspec.Struct):
     results: list[LiveSession]
 
 
-class SessionsView(APIView):
+class SessionsView(RestView):
     """`GET ?user=&topic=&instance=&address=&limit=&offset=`: the newest first."""
-
-    permission_classes = (AllowAny,)  # `require()` answers in the words of the protocol
 
     @operation(
         "list_sessions",
@@ -94,10 +91,8 @@ class SessionsView(APIView):
         return Response(msgspec.to_builtins(SessionPage(count, [_describe(row) for row in rows])))
 
 
-class SessionView(APIView):
+class SessionView(RestView):
     """`DELETE`: end a session with 4002, on whatever instance it is."""
-
-    permission_classes = (AllowAny,)
 
     @operation(
         "disconnect_session",

@@ -2,13 +2,12 @@
 
 import msgspec
 from django.db.models import Count
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from realtime.api.access import VIEW, read_slice, require, write_sessions
 from realtime.api.parameters import LISTING, SIGNED_IN, SLICE
+from realtime.api.views import RestView
 from realtime.models import Session
 from realtime.openapi import operation
 
@@ -27,10 +26,8 @@ class TopicPage(msgspec.Struct):
     results: list[ActiveTopic]
 
 
-class TopicsView(APIView):
+class TopicsView(RestView):
     """`GET ?limit=&offset=`: topics with live sessions on any instance, by name."""
-
-    permission_classes = (AllowAny,)  # `require()` answers in the words of the protocol
 
     @operation(
         "list_topics",
