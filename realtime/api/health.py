@@ -4,6 +4,7 @@ import asyncio
 from http import HTTPStatus
 
 from asgiref.sync import sync_to_async
+from django.contrib.auth.decorators import login_not_required
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
@@ -15,6 +16,7 @@ from realtime.runtime import get_server_runtime
 DATABASE_TIMEOUT = 2.0
 
 
+@login_not_required
 @require_safe
 @never_cache
 async def live(request: HttpRequest) -> JsonResponse:
@@ -22,6 +24,7 @@ async def live(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ok"})
 
 
+@login_not_required
 @require_safe
 @never_cache
 async def ready(request: HttpRequest) -> JsonResponse:

@@ -18,8 +18,20 @@ from realtime.openapi import operation
 @cache
 def build_document() -> dict[str, Any]:
     """The document; it is the same as long as the process lives."""
-    document: dict[str, Any] = SchemaGenerator().get_schema(public=True)  # type: ignore[no-untyped-call]
+    document: dict[str, Any] = OwnGenerator().get_schema(public=True)  # type: ignore[no-untyped-call]
     return document
+
+
+class OwnGenerator(SchemaGenerator):
+    """Describes our views alone, whatever else a project has an API of."""
+
+    def _initialise_endpoints(self) -> None:
+        super()._initialise_endpoints()  # type: ignore[no-untyped-call]
+        self.endpoints = [
+            endpoint
+            for endpoint in self.endpoints or ()
+            if issubclass(endpoint[-1].cls, SelfContained)
+        ]
 
 
 class CachedGenerator(SchemaGenerator):

@@ -13,6 +13,7 @@ from drf_spectacular.openapi import AutoSchema
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.metadata import SimpleMetadata
 from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.parsers import BaseParser
 from rest_framework.permissions import AllowAny
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -39,26 +40,26 @@ class PlainJSONRenderer(JSONRenderer):
 class Negotiation(DefaultContentNegotiation):
     """By the Accept header alone: a query has no say in it."""
 
-    settings = SimpleNamespace(URL_FORMAT_OVERRIDE=None)
+    settings: Any = SimpleNamespace(URL_FORMAT_OVERRIDE=None)
 
 
 class FormatNegotiation(DefaultContentNegotiation):
     """By the Accept header, or `?format=`."""
 
-    settings = SimpleNamespace(URL_FORMAT_OVERRIDE="format")
+    settings: Any = SimpleNamespace(URL_FORMAT_OVERRIDE="format")
 
 
-class SelfContained:
-    """For any view of REST framework: it answers as ours do."""
+class SelfContained(APIView):
+    """A view that answers as ours do. Rights and allowances are asked for in our own words."""
 
-    renderer_classes: Sequence[type[Any]] = (PlainJSONRenderer,)
-    parser_classes: Sequence[type[Any]] = (StrictJSONParser,)
-    permission_classes: Sequence[type[Any]] = (AllowAny,)  # rights are asked in our own words
-    throttle_classes: Sequence[type[BaseThrottle]] = ()  # allowances are counted in our own way
+    renderer_classes = [PlainJSONRenderer]  # noqa: RUF012 (so it is typed)
+    parser_classes: Sequence[type[BaseParser]] = (StrictJSONParser,)
+    permission_classes = (AllowAny,)
+    throttle_classes: Sequence[type[BaseThrottle]] = ()
     content_negotiation_class: type[DefaultContentNegotiation] = Negotiation
-    metadata_class = SimpleMetadata
+    metadata_class: Any = SimpleMetadata
     versioning_class = None
-    schema = AutoSchema()
+    schema: Any = AutoSchema()
 
     def get_exception_handler(self) -> Any:
         """Errors are `{"code", "detail"}`."""
@@ -68,13 +69,13 @@ class SelfContained:
         """No path of ours has one."""
 
 
-class RestView(SelfContained, APIView):
-    """A view of ours, for who is found by `REALTIME["REST_AUTHENTICATION"]`."""
+class RestView(SelfContained):
+    """A view for whom `REALTIME["REST_AUTHENTICATION"]` finds, or its `authentication_classes`."""
 
-    authentication_classes: Sequence[type[BaseAuthentication]] | None = None  # type: ignore[assignment]
+    authentication_classes: Any = None
 
     def get_authenticators(self) -> list[BaseAuthentication]:
-        """Those of the settings; a view that sets `authentication_classes` has its own."""
+        """Of each class one."""
         classes = self.authentication_classes
         return [each() for each in (find_authentication() if classes is None else classes)]
 
@@ -88,4 +89,5 @@ def find_authentication() -> list[type[BaseAuthentication]]:
     names = get_settings().rest_authentication
     if names:
         return [import_string(name.strip()) for name in names.split(",")]
-    return list(api_settings.DEFAULT_AUTHENTICATION_CLASSES)
+    classes: Any = api_settings.DEFAULT_AUTHENTICATION_CLASSES
+    return list(classes)

@@ -179,6 +179,29 @@ async def test_deactivation_and_deletion_end_them_at_once(
         await wait_revoked(dora, 2 * PROMISED)
 
 
+def test_the_projects_own_authentication_signs_in_to_the_rest_api(
+    server: Server, sign_in: Callable[..., httpx.Client]
+) -> None:
+    make_user(server, "rita")
+    browser = sign_in(server, "rita")
+    path = "/api/topics/broadcast:a/publications/"
+    token = {"X-CSRFToken": browser.cookies["csrftoken"], "Content-Type": "application/json"}
+    answers = [
+        browser.post(path, content=b'{"data": 1}', headers=token),
+        browser.post(path, content=b"{", headers=token),
+        browser.post(path, json={"data": 1}),
+        browser.get("/api/sessions/"),
+        httpx.get(f"{server.http}{path}", timeout=30),
+    ]
+    assert [(answer.status_code, answer.json().get("code")) for answer in answers] == [
+        (201, None),
+        (400, "invalid_json"),
+        (403, "permission_denied"),  # a page of another site has no CSRF token
+        (403, "permission_denied"),
+        (401, "authentication_required"),
+    ]
+
+
 FLUSHED, EXPIRED, CHANGED, INACTIVE, UNTOUCHED = names = ("flo", "eva", "cleo", "ina", "al")
 
 
