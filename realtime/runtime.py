@@ -14,7 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any
 
-from realtime.conf import get_settings
+import msgspec
+
+from realtime import models
+from realtime.conf import Settings, get_settings
 from realtime.core.close_codes import CloseCode
 from realtime.core.entries import encode_entry
 from realtime.core.errors import NotRunning, NotSupported, Unavailable
@@ -24,6 +27,7 @@ from realtime.hub import Hub
 from realtime.intake import find_namespace, take_anything
 from realtime.layer import Layer
 from realtime.limits import Limits
+from realtime.memory_database import is_in_memory
 from realtime.pipeline import Pipeline, Receipt
 from realtime.presence import Member, open_presence
 from realtime.rechecks import Rechecks
@@ -80,7 +84,7 @@ class Runtime:
         self.recorder = Recorder(
             instance_id=self.instance_id,
             version=self.settings.release,
-            settings=self.settings,
+            settings=_settle_tracking(self.settings),
             sessions=self.sessions,
         )
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -217,6 +221,13 @@ class Runtime:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a background task failed", exc_info=error)
+
+
+def _settle_tracking(settings: Settings) -> Settings:
+    """Rows are for other processes too: none where those could not read them."""
+    if settings.track_sessions and is_in_memory(models.Session):
+        return msgspec.structs.replace(settings, track_sessions=False)
+    return settings
 
 
 async def cancel_tasks(tasks: Iterable["asyncio.Task[Any]"]) -> None:

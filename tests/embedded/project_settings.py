@@ -58,7 +58,10 @@ CACHES = {
     }
 }
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-REALTIME = read_environment(os.environ)
+REALTIME = {
+    "NAMESPACES": {"guarded": {"kind": "broadcast", "subscribe": "realtime.view_session"}},
+    **read_environment(os.environ),
+}
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
