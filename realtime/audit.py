@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.apps import apps
@@ -50,8 +50,12 @@ _acting: ContextVar[Actor | None] = ContextVar("realtime_acting", default=None)
 
 @contextmanager
 def acting_as(user: Any, *, door: str = "code") -> Iterator[None]:
-    """Whatever is ended by code within it, also at the commit, was done by this user."""
-    token = _acting.set(find_actor(user, door=door))
+    """Whatever is ended by code within it, also at the commit, was done by this user.
+
+    The log says so. The history does where `by` does: what this is around, as a form of the admin
+    that changes a user, has an entry of its own.
+    """
+    token = _acting.set(replace(find_actor(user, door=door), user=None))
     try:
         yield
     finally:

@@ -2,18 +2,19 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-
-import pytest
+from pathlib import Path
 
 from tests.embedded.own_tests import run_own_tests
 
-RUNS = 50
+PROCESSES, RUNS = 2, 25  # two beside each other: threads take turns otherwise
 
 
 def test_fifty_runs_of_a_projects_own_tests_meet_no_lock(
-    tmp_path_factory: pytest.TempPathFactory, report: Callable[[str], None]
+    tmp_path: Path, report: Callable[[str], None]
 ) -> None:
-    folders = [tmp_path_factory.mktemp("project") for _ in range(RUNS)]
-    with ThreadPoolExecutor(2) as pool:  # beside each other: threads take turns otherwise
-        list(pool.map(run_own_tests, folders))
-    report(f"{RUNS} runs, no lock")
+    folders = [tmp_path / str(number) for number in range(PROCESSES)]
+    for folder in folders:
+        folder.mkdir()
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        list(pool.map(lambda folder: run_own_tests(folder, runs=RUNS), folders))
+    report(f"{PROCESSES * RUNS} runs, no lock")
