@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+import realtime
 from accounts.models import SignIn, User
 from accounts.turns import password_turn
 from realtime import errors
@@ -32,7 +33,30 @@ admin.site.login_form = SignInForm
 
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
-    """Django's own, which saves a new password and a deactivation through `User.save`."""
+    """Django's own, which saves a new password and a deactivation through `User.save`.
+
+    What that ends is noted as ended by whoever uses the form.
+    """
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """One user, as of now or as sent."""
+        with realtime.acting_as(request.user, door="admin"):
+            return super().changeform_view(request, *args, **kwargs)
+
+    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """The list, and its actions."""
+        with realtime.acting_as(request.user, door="admin"):
+            return super().changelist_view(request, *args, **kwargs)
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """The question, and the deed."""
+        with realtime.acting_as(request.user, door="admin"):
+            return super().delete_view(request, *args, **kwargs)
+
+    def user_change_password(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Another password for a user."""
+        with realtime.acting_as(request.user, door="admin"):
+            return super().user_change_password(request, *args, **kwargs)
 
     def get_deleted_objects(
         self, objs: QuerySet[User] | Sequence[User], request: HttpRequest

@@ -6,11 +6,10 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
-from rest_framework.settings import api_settings
 from rest_framework_simplejwt.settings import api_settings as jwt_settings
 
 from accounts.keys import get_keys
-from accounts.throttles import parse_rate
+from accounts.throttles import get_rates, parse_rate
 
 
 @register("accounts")
@@ -51,7 +50,7 @@ def check_times(**_: Any) -> list[CheckMessage]:
 def check_rates(**_: Any) -> list[CheckMessage]:
     """How many calls about tokens an address may make."""
     problems: list[CheckMessage] = []
-    for scope, rate in api_settings.DEFAULT_THROTTLE_RATES.items():
+    for scope, rate in get_rates().items():
         try:
             parse_rate(str(rate))
         except ValueError:
@@ -63,3 +62,18 @@ def check_rates(**_: Any) -> list[CheckMessage]:
                 )
             )
     return problems
+
+
+@register("accounts", deploy=True)
+def check_trusted_origins(**_: Any) -> list[CheckMessage]:
+    """Whose pages may send forms with the cookies of who is signed in to the admin."""
+    return [
+        Warning(
+            f"CSRF_TRUSTED_ORIGINS has a wildcard: {origin}",
+            hint="Every page of such a host can act as whoever is signed in to the admin: name "
+            "the hosts one by one, or none. Who may connect is ALLOWED_ORIGINS.",
+            id="accounts.W002",
+        )
+        for origin in settings.CSRF_TRUSTED_ORIGINS
+        if "*" in origin
+    ]

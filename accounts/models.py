@@ -42,7 +42,10 @@ class User(AbstractUser):
                 self.token_version = stored.token_version
                 if self._ends_tokens(stored=stored, touched=touched):
                     self.token_version += 1
-                    end_live_sessions(user=self.pk)
+                    end_live_sessions(
+                        user=self.pk,
+                        reason="a new password" if self.is_active else "the user is not active",
+                    )
                 elif self._changes_powers(stored=stored, touched=touched):
                     recheck_live_sessions([self.pk])
                 if written is not None:

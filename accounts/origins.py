@@ -83,6 +83,20 @@ class OriginMiddleware:
         )
 
 
+def build_pattern(entry: str) -> str:
+    """An entry of the allow-list as a regular expression, for CORS headers.
+
+    It takes what `OriginMiddleware` takes, as browsers write it; raises ImproperlyConfigured.
+    """
+    scheme, host, port = _parse_allowed(entry)
+    if host.startswith("*."):
+        pattern = r"[a-z0-9_-]+(\.[a-z0-9_-]+)*" + re.escape(host[1:])
+    else:
+        pattern = re.escape(host)
+    end = "" if port == _DEFAULT_PORTS.get(scheme, "") else f":{port}"
+    return f"{re.escape(scheme)}://{pattern}{end}\\Z"
+
+
 def is_own_origin(origin: str, *, host: str) -> bool:
     """Whether an Origin header names the server itself, known as `host` (`name[:port]`)."""
     try:

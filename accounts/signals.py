@@ -27,7 +27,7 @@ def connect() -> None:
 
 def end_sessions_of_deleted_user(*, instance: User, **_: Any) -> None:
     """A deleted user's live sessions end; a new password and deactivation: `User.save`."""
-    end_live_sessions(user=instance.pk)
+    end_live_sessions(user=instance.pk, reason="the user was deleted")
 
 
 def recheck_members(

@@ -4,9 +4,9 @@ import time
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
+from django.conf import settings
 from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
-from rest_framework.settings import api_settings
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
@@ -14,6 +14,9 @@ from accounts.addresses import find_address
 from accounts.counts import get_counts
 from accounts.lockouts import find_lockout
 from accounts.metrics import Reason, Where, count_refusal
+
+# So many calls of an address: with a password, failures among them, and all others.
+DEFAULT_RATES = {"sign_in": "60/min", "sign_in_failure": "10/min", "token": "60/min"}
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -33,9 +36,14 @@ def parse_rate(text: str) -> Rate:
     return Rate(int(number), _SECONDS[period[0]])
 
 
+def get_rates() -> dict[str, str]:
+    """The rates of all scopes: `TOKEN_RATES` of Django's settings, and the defaults."""
+    return {**DEFAULT_RATES, **getattr(settings, "TOKEN_RATES", {})}
+
+
 def find_count(request: Request, scope: str) -> tuple[str, Rate]:
     """Under which name this request's address is counted, and the rate of that scope."""
-    rate = parse_rate(str(api_settings.DEFAULT_THROTTLE_RATES[scope]))
+    rate = parse_rate(get_rates()[scope])
     return f"throttle:{scope}:{find_address(request)}", rate
 
 

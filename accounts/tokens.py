@@ -140,7 +140,7 @@ def end_if_stolen(spent: SpentToken, *, now: datetime) -> ReusedToken:
     """
     if now - spent.spent_at > timedelta(seconds=settings.JWT_REUSE_GRACE_SECONDS):
         with transaction.atomic():
-            revoke_sign_in(spent.sign_in_id)
+            revoke_sign_in(spent.sign_in_id, reason="its refresh token was used again")
         logger.warning(
             "sign-in revoked: its refresh token was used again", extra={"sid": spent.sign_in_id}
         )
@@ -155,13 +155,13 @@ def revoke_refresh_token(token: str) -> None:
     """
     claims = decode_token(token=token, kind="refresh")
     with transaction.atomic():
-        revoke_sign_in(claims.sid)
+        revoke_sign_in(claims.sid, reason="sign-out")
 
 
-def revoke_sign_in(sid: UUID) -> None:
+def revoke_sign_in(sid: UUID, *, reason: str = "the sign-in was revoked") -> None:
     """End a sign-in, its tokens and, on commit, its live sessions. Repeating is harmless."""
     SignIn.objects.filter(pk=sid, revoked_at=None).update(revoked_at=timezone.now())
-    end_live_sessions(sid=str(sid))
+    end_live_sessions(sid=str(sid), reason=reason)
 
 
 def _sign_pair(refresh: RefreshToken) -> TokenPair:

@@ -8,12 +8,10 @@ from django.db import transaction
 from django.utils.decorators import method_decorator
 from rest_framework import status
 from rest_framework.exceptions import AuthenticationFailed
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.throttling import BaseThrottle
-from rest_framework.views import APIView
 
 from accounts.authentication import bad_tokens_as_401
 from accounts.bearer import CHALLENGE
@@ -31,15 +29,14 @@ from accounts.throttles import (
 from accounts.tokens import issue_tokens, revoke_refresh_token, rotate_refresh_token
 from accounts.turns import password_turn
 from accounts.validation import validate_access_token
-from realtime import errors
+from realtime import RestView, errors
 from realtime.openapi import operation
 
 
-class TokenView(APIView):
+class TokenView(RestView):
     """What the four have in common: the body is the credential, and calls are throttled."""
 
     authentication_classes = ()
-    permission_classes = (AllowAny,)
     throttle_classes: tuple[type[BaseThrottle], ...] = (CallThrottle,)
     throttle_scope = "token"
     where: Where = "token"  # as which its refusals are counted

@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from accounts.origins import build_pattern
 from project.development import load_secret
 from project.logs import HIDDEN
 from realtime.conf import derive_prefix, read_environment
@@ -75,8 +76,11 @@ if SECRET_KEY == JWT_SIGNING_KEY:
     raise ImproperlyConfigured("JWT_SIGNING_KEY has to differ from DJANGO_SECRET_KEY")
 
 ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", default=[])
-# Origins besides the server's own host, as https://app.example.org or https://*.example.org.
+# Origins whose pages may connect and call the API by token, besides the server's own host, as
+# https://app.example.org or https://*.example.org.
 ALLOWED_ORIGINS = env.list("DJANGO_ALLOWED_ORIGINS", default=[])
+# Origins whose pages may send the admin's forms, with the administrator's cookies.
+CSRF_TRUSTED_ORIGINS = env.list("DJANGO_CSRF_TRUSTED_ORIGINS", default=[])
 # Behind this many proxies a client's address is that far from the right in X-Forwarded-For.
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
 if TRUSTED_PROXIES < 0:
@@ -176,6 +180,7 @@ CHANNEL_LAYERS: dict[str, Any] = {
 }
 REALTIME: dict[str, Any] = {
     "REDIS_URL": REDIS_URL,
+    "REST_AUTHENTICATION": "accounts.authentication.AccessTokenAuthentication",
     "IDENTITY_LOADER": "accounts.validation.reload_identities",
     # The conversation on the dashboard, where everybody sees who else is there.
     "NAMESPACES": {"lobby": {"kind": "broadcast", "presence": True}},
@@ -248,20 +253,16 @@ CACHES: dict[str, Any] = {
 
 # REST
 
+# Views of ours bring along all that they need: nothing of theirs is set here. This is for the
+# project's own, and what /api/schema/ is made with.
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.AccessTokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["realtime.api.parsers.StrictJSONParser"],
-    "DEFAULT_THROTTLE_RATES": {
-        "sign_in": env.str("SIGN_IN_RATE", "60/min"),
-        "sign_in_failure": env.str("SIGN_IN_FAILURE_RATE", "10/min"),
-        "token": env.str("TOKEN_RATE", "60/min"),
-    },
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "realtime.api.errors.handle_exception",
-    # REMOTE_ADDR is the client's address already, and X-Forwarded-For is not believed again.
-    "NUM_PROXIES": 0,
+}
+TOKEN_RATES = {
+    "sign_in": env.str("SIGN_IN_RATE", "60/min"),
+    "sign_in_failure": env.str("SIGN_IN_FAILURE_RATE", "10/min"),
+    "token": env.str("TOKEN_RATE", "60/min"),
 }
 
 SPECTACULAR_SETTINGS = {
@@ -276,7 +277,7 @@ SPECTACULAR_SETTINGS = {
             "name": "Topics",
             "description": "Publish, and read. Policies of namespaces decide who may.",
         },
-        {"name": "Sessions", "description": "Who is connected, for staff."},
+        {"name": "Sessions", "description": "Who is connected, and an end to it, by permission."},
         {"name": "Documents", "description": "What this API is."},
     ],
     "POSTPROCESSING_HOOKS": ["realtime.openapi.complete_document"],
@@ -288,14 +289,12 @@ SPECTACULAR_SETTINGS = {
 
 # Web security
 
-CORS_ALLOWED_ORIGINS = [origin for origin in ALLOWED_ORIGINS if "*" not in origin]
-CORS_ALLOWED_ORIGIN_REGEXES = [
-    "^" + origin.replace(".", r"\.").replace("*", "[a-z0-9.-]+") + "$"
-    for origin in ALLOWED_ORIGINS
-    if "*" in origin
-]
+# Scripts of allowed origins read the API, by token; never the admin, nor what is for this
+# server's own pages, and no cookie is sent along.
+CORS_URLS_REGEX = r"^/api/(?!browser/)"
+CORS_ALLOW_CREDENTIALS = False
+CORS_ALLOWED_ORIGIN_REGEXES = [build_pattern(origin) for origin in ALLOWED_ORIGINS]
 CORS_EXPOSE_HEADERS = ["Retry-After"]
-CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],

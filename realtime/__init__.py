@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from realtime import errors
+    from realtime.api.views import RestView
+    from realtime.audit import acting_as
     from realtime.control import adisconnect, arecheck, disconnect, recheck
     from realtime.core.close_codes import CloseCode
     from realtime.core.identity import Identity
@@ -23,6 +25,8 @@ __all__ = [
     "CloseCode",
     "Identity",
     "Position",
+    "RestView",
+    "acting_as",
     "adisconnect",
     "apublish",
     "arecheck",
@@ -37,6 +41,8 @@ _HOMES = {
     "CloseCode": "realtime.core.close_codes",
     "Identity": "realtime.core.identity",
     "Position": "realtime.core.positions",
+    "RestView": "realtime.api.views",
+    "acting_as": "realtime.audit",
     "adisconnect": "realtime.control",
     "apublish": "realtime.publishing",
     "arecheck": "realtime.control",

@@ -9,4 +9,11 @@ class RealtimeConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from realtime import checks  # noqa: F401 (registers the system checks)
+        from realtime import (
+            checks,  # noqa: F401 (they register themselves)
+            endings,
+            memory_database,
+        )
+
+        endings.connect()
+        memory_database.connect()

@@ -34,6 +34,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         *_check_namespaces(settings),
         *_check_policies(settings),
         *_check_identity_loader(settings),
+        *_check_rest_authentication(settings),
         *check_redis(settings),
     ]
 
@@ -142,6 +143,23 @@ def _check_identity_loader(settings: Settings) -> list[CheckMessage]:
             )
         ]
     return []
+
+
+def _check_rest_authentication(settings: Settings) -> list[CheckMessage]:
+    problems: list[CheckMessage] = []
+    for name in filter(None, settings.rest_authentication.split(",")):
+        try:
+            import_string(name.strip())
+        except ImportError as error:
+            problems.append(
+                Error(
+                    f"REALTIME['REST_AUTHENTICATION'] cannot be loaded: {error}",
+                    hint="Give dotted paths of authentication classes of Django REST framework, "
+                    "separated by commas, or leave it empty for the project's own.",
+                    id="realtime.E016",
+                )
+            )
+    return problems
 
 
 def _find_problem(path: str) -> str | None:

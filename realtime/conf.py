@@ -75,6 +75,14 @@ class Slow(StrEnum):
     LATEST = "latest"
 
 
+class OutsideServer(StrEnum):
+    """What a direct call does where no server is reached: no server here, and no Redis."""
+
+    RAISE = "raise"
+    LOG = "log"
+    IGNORE = "ignore"
+
+
 class Namespace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options of a family of topics.
 
@@ -141,9 +149,19 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     # 64 characters.
     release: Release = "0.1.0"
 
+    # What `publish()`, `disconnect()` and `recheck()` do in a process that reaches no server, since
+    # it runs none and has no Redis: `raise` NotRunning, `log` an error, or `ignore` it. With
+    # `on_commit` they never raise for that: they log it, or ignore it.
+    outside_server: OutsideServer = OutsideServer.RAISE
+
+    # Who makes a REST request: dotted paths of authentication classes of Django REST framework,
+    # separated by commas. Empty: the project's own DEFAULT_AUTHENTICATION_CLASSES.
+    rest_authentication: str = ""
+
     # What reads the users of live sessions anew, to end those that were revoked: the dotted path
     # of a callable (Sequence[Identity]) -> list[Identity | None], None for one that is over.
-    # Empty: users are looked up by their key, and have to be active.
+    # Empty: users are looked up by their key, and have to be active; who signed in by a session of
+    # Django's ends with it.
     identity_loader: str = ""
     # How often that is done for all sessions, besides at each change that is heard of.
     recheck_seconds: Seconds = 30.0

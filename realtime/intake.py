@@ -124,6 +124,25 @@ async def take_anything(
     return await take_data(topic, namespace, data, user)
 
 
+def check_anything(
+    topic: Topic, namespace: Namespace, data: Any, user: Any, *, format: str | None = None
+) -> None:
+    """Raise CodedError for what `take_anything()` would refuse.
+
+    What a processor takes is its own to say: then nothing is looked at.
+    """
+    if namespace.processor is not None:
+        return
+    taking = take_anything(topic, namespace, data, user, format=format)
+    try:
+        taking.send(None)  # without a processor it waits for nothing
+    except StopIteration:
+        return
+    finally:
+        taking.close()
+    raise AssertionError("without a processor there is nothing to wait for")
+
+
 def _clean(value: Any) -> Any:
     """A Python or numpy number as JSON would bring it: NaN means missing."""
     if isinstance(value, np.generic):

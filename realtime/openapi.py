@@ -109,6 +109,8 @@ def operation(
             },
             **options,
         )
+        # Whatever the project's own schema class is, which an annotation would build upon.
+        view.kwargs = {"schema": AutoSchema}  # type: ignore[attr-defined]
         return described(view)
 
     return decorate

@@ -7,16 +7,18 @@ from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.db import transaction
 
-from realtime.core.errors import RealtimeError
+from realtime.announcing import defer, is_excused, report
+from realtime.core.errors import NotRunning
 from realtime.core.positions import Position
 from realtime.core.topics import parse_topic
-from realtime.intake import find_namespace
+from realtime.intake import check_anything, find_namespace
 from realtime.pipeline import Receipt
-from realtime.runtime import find_runtime
+from realtime.runtime import blocks_server, find_runtime
 
 logger = logging.getLogger("realtime.publishing")
+
+NOT_PUBLISHED = "not published"
 
 
 def publish(
@@ -36,20 +38,30 @@ def publish(
     binary topic. The same `id` by the same `user` within five minutes is published once. None
     is returned where the namespace keeps no history.
 
-    With `on_commit`, inside a transaction (of the database `using`), it is published once that
-    commits and never if it is rolled back; None is returned, and `data` must not change until
-    then. An unknown topic is an error at once. What goes wrong after the commit is logged and
-    not raised: the change is in the database already, so the request must not fail as if it were
-    not, nor keep other callbacks from running. Outside a transaction `on_commit` does nothing.
+    With `on_commit` it is published once the transaction (of the database `using`) commits, and
+    never if that is rolled back; then None is returned, and `data` must not change until then.
+    Where there is no transaction it is published at once. Topic, format and data are checked at
+    the call, except for what a processor says. What goes wrong later is logged and not raised,
+    whether or not there is a transaction: the change is saved, so the caller must not fail as if
+    it were not, nor keep other callbacks from running.
 
     Raises a `realtime.errors.CodedError` where the data is refused or not confirmed
-    (`Unavailable`: repeat with the same `id`), and NotRunning where nobody could hear it.
+    (`Unavailable`: repeat with the same `id`), and NotRunning where nobody could hear it (but see
+    `OUTSIDE_SERVER`).
     """
-
-    send = partial(publish_for_receipt, topic, data, id=id, user=_load(user), format=format)
-    if on_commit and _defer(topic, send, using):
+    if blocks_server():
+        raise RuntimeError("publish() would block the event loop here; use `await apublish(…)`")
+    user = _load(user)
+    send = partial(publish_for_receipt, topic, data, id=id, user=user, format=format)
+    if on_commit:
+        _check(topic, data, user, format)
+        return _publish_after_commit(topic, send, using)
+    try:
+        return send().position
+    except NotRunning as error:
+        if not is_excused(error, logger, NOT_PUBLISHED, topic=topic):
+            raise
         return None
-    return send().position
 
 
 async def apublish(
@@ -65,16 +77,24 @@ async def apublish(
     """The same as `publish()`, for async code."""
     user = _load(user)
     if on_commit:
+        _check(topic, data, user, format)
         send = partial(publish_for_receipt, topic, data, id=id, user=user, format=format)
+        attempt = partial(_attempt, topic, send)
         # A transaction around this code is in the thread where it uses the ORM.
-        if await sync_to_async(_defer)(topic, send, using):
+        if await sync_to_async(defer)(attempt, using):
             return None
-    runtime = find_runtime()
-    operation = runtime.publish(topic, data, id=id, user=user, format=format)
-    if runtime.loop is asyncio.get_running_loop():
-        return (await operation).position
-    future = asyncio.run_coroutine_threadsafe(operation, runtime.loop)
-    return (await asyncio.wrap_future(future)).position
+    try:
+        return await _send(topic, data, id=id, user=user, format=format)
+    except NotRunning as error:
+        if on_commit:
+            report(error, logger, NOT_PUBLISHED, topic=topic)
+        elif not is_excused(error, logger, NOT_PUBLISHED, topic=topic):
+            raise
+    except Exception as error:
+        if not on_commit:
+            raise
+        report(error, logger, NOT_PUBLISHED, topic=topic)
+    return None
 
 
 def publish_for_receipt(
@@ -96,24 +116,35 @@ def publish_for_receipt(
     return asyncio.run_coroutine_threadsafe(operation, runtime.loop).result()
 
 
-def _defer(topic: str, send: Callable[[], Receipt], using: str | None) -> bool:
-    """Leave it to the commit of this thread's transaction; False where there is none."""
-    connection = transaction.get_connection(using)
-    # Not `transaction.on_commit()` by itself: outside a transaction that opens a connection to
-    # look, which a thread of the caller's would have to close. A connection that is open and not
-    # in autocommit is in a transaction by hand, which `on_commit()` refuses.
-    if not connection.in_atomic_block and (connection.connection is None or connection.autocommit):
-        return False
-    find_namespace(parse_topic(topic))
+async def _send(topic: str, data: Any, **options: Any) -> Position | None:
+    runtime = find_runtime()
+    operation = runtime.publish(topic, data, **options)
+    if runtime.is_current():
+        return (await operation).position
+    future = asyncio.run_coroutine_threadsafe(operation, runtime.loop)
+    return (await asyncio.wrap_future(future)).position
 
-    def publish_after_commit() -> None:
-        try:
-            send()
-        except RealtimeError as error:
-            logger.error("not published after the commit: %s", error, extra={"topic": topic})
 
-    transaction.on_commit(publish_after_commit, using=using, robust=True)
-    return True
+def _check(topic: str, data: Any, user: Any, format: str | None) -> None:
+    parsed = parse_topic(topic)
+    check_anything(parsed, find_namespace(parsed), data, user, format=format)
+
+
+def _publish_after_commit(
+    topic: str, send: Callable[[], Receipt], using: str | None
+) -> Position | None:
+    if defer(partial(_attempt, topic, send), using):
+        return None
+    return _attempt(topic, send)
+
+
+def _attempt(topic: str, send: Callable[[], Receipt]) -> Position | None:
+    """Publish what belongs to a change that is saved: no error gets out."""
+    try:
+        return send().position
+    except Exception as error:  # noqa: BLE001 (it is logged, as the commit's own hooks do)
+        report(error, logger, NOT_PUBLISHED, topic=topic)
+        return None
 
 
 def _load(user: Any) -> Any:

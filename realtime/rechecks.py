@@ -9,8 +9,9 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -22,6 +23,7 @@ from django.utils.module_loading import import_string
 from realtime.conf import Settings
 from realtime.core.close_codes import CloseCode
 from realtime.core.identity import Identity
+from realtime.django_sessions import is_session_of, load_sessions
 from realtime.sessions import RECENT_SECONDS, Session, Sessions
 
 logger = logging.getLogger("realtime.sessions")
@@ -225,14 +227,26 @@ class Rechecks:
 
 
 def reload_users(identities: Sequence[Identity]) -> list[Identity | None]:
-    """The default loader: users who exist and are active, by one query."""
+    """The default loader: users who exist and are active, by one query.
+
+    An identity that rests on a Django session ends with that, too.
+    """
     users = get_user_model()._default_manager.in_bulk({identity.user.pk for identity in identities})
-    return [
-        Identity(user=user, sid=identity.sid, expires_at=identity.expires_at)
-        if (user := users.get(identity.user.pk)) is not None and user.is_active
-        else None
-        for identity in identities
-    ]
+    keys = {identity.session_key for identity in identities if identity.session_key is not None}
+    sessions = load_sessions(keys) if keys else {}
+    return [_renew(identity, users.get(identity.user.pk), sessions) for identity in identities]
+
+
+def _renew(
+    identity: Identity, user: Any, sessions: Mapping[str, Mapping[str, Any]]
+) -> Identity | None:
+    if user is None or not user.is_active:
+        return None
+    if identity.session_key is not None and not is_session_of(
+        user, sessions.get(identity.session_key, {})
+    ):
+        return None
+    return replace(identity, user=user)
 
 
 def find_loader(settings: Settings) -> Loader:

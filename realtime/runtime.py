@@ -11,10 +11,13 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any
 
-from realtime.conf import get_settings
+import msgspec
+
+from realtime import models
+from realtime.conf import Settings, get_settings
 from realtime.core.addresses import name_sender
 from realtime.core.close_codes import CloseCode
 from realtime.core.entries import encode_entry
@@ -25,6 +28,7 @@ from realtime.hub import Hub
 from realtime.intake import find_namespace, take_anything
 from realtime.layer import Layer
 from realtime.limits import Limits
+from realtime.memory_database import is_in_memory
 from realtime.pipeline import Pipeline, Receipt
 from realtime.presence import Member, open_presence
 from realtime.pulse import PULSE, Pulse
@@ -42,6 +46,8 @@ CONTROL_GROUP = "rt.control"
 CANCEL_AGAIN = 0.2
 CANCEL_FOR = 5.0
 JOIN_RETRY_DELAY = 0.5
+# Targets of a disconnect that one message names.
+TARGETS_TOGETHER = 200
 # After so many seconds a task that failed begins again.
 RESTART_DELAY = 1.0
 
@@ -89,7 +95,7 @@ class Runtime:
         self.recorder = Recorder(
             instance_id=self.instance_id,
             version=self.settings.release,
-            settings=self.settings,
+            settings=_settle_tracking(self.settings),
             sessions=self.sessions,
         )
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -150,17 +156,24 @@ class Runtime:
             raise NotSupported("this topic does not say who is on it")
         return await self.rosters.read_members(topic)
 
-    async def disconnect(self, target: Target, code: CloseCode) -> None:
-        """End sessions here and on every other instance; raises Unavailable."""
-        self.sessions.disconnect(target, code)
-        if self.layer.is_shared:
+    async def disconnect(self, targets: Sequence[Target], code: CloseCode) -> None:
+        """End sessions here and on every other instance; raises Unavailable.
+
+        Where others cannot be told, those of this process have ended all the same.
+        """
+        for start in range(0, len(targets), TARGETS_TOGETHER):
+            for target in targets[start : start + TARGETS_TOGETHER]:
+                self.sessions.disconnect(target, code)
+            await asyncio.sleep(0)  # let sockets have their turn
+        if not self.layer.is_shared:
+            return
+        for start in range(0, len(targets), TARGETS_TOGETHER):
+            part = targets[start : start + TARGETS_TOGETHER]
             await self.layer.send(
                 CONTROL_GROUP,
                 {
                     "type": "disconnect",
-                    "session": target.session,
-                    "user": target.user,
-                    "sid": target.sid,
+                    "targets": [[each.session, each.user, each.sid] for each in part],
                     "code": int(code),
                 },
             )
@@ -195,8 +208,9 @@ class Runtime:
             return
         match message["type"]:
             case "disconnect":
-                target = Target(message["session"], message["user"], message["sid"])
-                self.sessions.disconnect(target, CloseCode(message["code"]))
+                for session, user, sid in message["targets"]:
+                    target = Target(session, user, sid)
+                    self.sessions.disconnect(target, CloseCode(message["code"]))
             case "recheck":
                 self.rechecks.ask(message["users"])
             case _:
@@ -234,6 +248,13 @@ class Runtime:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a background task failed", exc_info=error)
+
+
+def _settle_tracking(settings: Settings) -> Settings:
+    """Rows are for other processes too: none where those could not read them."""
+    if settings.track_sessions and is_in_memory(models.Session):
+        return msgspec.structs.replace(settings, track_sessions=False)
+    return settings
 
 
 async def cancel_tasks(tasks: Iterable["asyncio.Task[Any]"]) -> None:
@@ -284,6 +305,11 @@ async def stop_server_runtime() -> None:
     runtime, _server = _server, None
     if runtime is not None:
         await runtime.stop()
+
+
+def blocks_server() -> bool:
+    """Whether the caller runs in the loop of this server process, and so must not wait."""
+    return _server is not None and _server.is_current()
 
 
 def find_runtime() -> Runtime:

@@ -3,7 +3,7 @@
 import random
 import time
 import uuid
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +32,11 @@ class Target:
             or (self.user is not None and self.user == session.user_id)
             or (self.sid is not None and self.sid == session.sid)
         )
+
+    def __str__(self) -> str:
+        if self.session is not None:
+            return f"session {self.session}"
+        return f"sign-in {self.sid}" if self.user is None else f"user {self.user}"
 
 
 @dataclass(eq=False, slots=True)
@@ -118,7 +123,8 @@ class Sessions:
     def __init__(self) -> None:
         self._open: set[Session] = set()  # every accepted socket, signed in or not
         self._sessions: dict[str, Session] = {}
-        self._recent: deque[tuple[float, Target, CloseCode]] = deque(maxlen=MAX_RECENT)
+        # Users and sign-ins that were to end, and when; the latest is the last.
+        self._recent: OrderedDict[Target, tuple[float, CloseCode]] = OrderedDict()
         self._ended_messages = (0, 0)  # of sessions that are no more: in, out
         self.unkept_count = 0  # of those of which no row was kept
 
@@ -149,8 +155,9 @@ class Sessions:
 
     def check(self, session: Session, *, since: float) -> None:
         """End a session that a disconnect since then (monotonic seconds) meant, as it is now."""
-        for moment, target, code in self._recent:
-            if moment >= since and target.matches(session):
+        for target in (Target(user=session.user_id), Target(sid=session.sid)):
+            moment, code = self._recent.get(target, (0.0, CloseCode.DISCONNECTED))
+            if moment >= since:
                 session.close(code, "")
                 return
 
@@ -172,14 +179,22 @@ class Sessions:
 
     def disconnect(self, target: Target, code: CloseCode, reason: str = "") -> int:
         """End the sessions that the target means; returns how many."""
-        now = time.monotonic()
-        while self._recent and self._recent[0][0] < now - RECENT_SECONDS:
-            self._recent.popleft()
-        self._recent.append((now, target, code))
+        if target.session is None:  # one that has begun: nobody knows of another
+            self._note_recent(target, code)
         ended = self._find(target)
         for session in ended:
             session.close(code, reason)
         return len(ended)
+
+    def _note_recent(self, target: Target, code: CloseCode) -> None:
+        now = time.monotonic()
+        recent = self._recent
+        recent[target] = (now, code)
+        recent.move_to_end(target)
+        oldest = next(iter(recent))
+        while recent[oldest][0] < now - RECENT_SECONDS or len(recent) > MAX_RECENT:
+            del recent[oldest]
+            oldest = next(iter(recent))
 
     def _find(self, target: Target) -> list[Session]:
         if target.session is not None:  # one of thousands, and an administrator may mean many

@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from realtime.conf import (
     Kind,
+    OutsideServer,
     Policy,
     Settings,
     Slow,
@@ -92,6 +93,8 @@ def test_every_scalar_can_be_set_by_the_environment(name: str) -> None:
     match default:
         case Policy():
             text, value = "anyone", Policy.ANYONE
+        case OutsideServer():
+            text, value = "log", OutsideServer.LOG  # type: ignore[assignment]
         case bool():
             text, value = "false", False  # type: ignore[assignment]
         case str():

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from django.db import connection, transaction
 from django.utils.functional import SimpleLazyObject
 
 import realtime
+from accounts.models import User
 from realtime import apublish, publish, runtime
 from realtime.core.entries import decode_entry
 from realtime.core.errors import (
@@ -22,6 +24,7 @@ from realtime.core.errors import (
     MessageTooBig,
     NotRunning,
     NotSupported,
+    Unavailable,
     UnknownTopic,
 )
 from realtime.core.positions import Position
@@ -286,7 +289,9 @@ async def test_an_error_after_the_commit_is_logged_with_the_topic_and_stops_noth
 
     def change() -> str:
         with transaction.atomic():
-            publish("broadcast:a", object(), on_commit=True)
+            data = {"order": 1}
+            publish("broadcast:a", data, on_commit=True)
+            data["order"] = object()  # type: ignore[assignment]
             transaction.on_commit(lambda: done.append("the next callback"))
             publish("broadcast:a", 2, on_commit=True)
         return "the response"
@@ -309,6 +314,87 @@ async def test_an_unknown_topic_is_an_error_before_the_commit(
                     publish(topic, 1, on_commit=True)
 
     await work(change)
+
+
+@pytest.mark.parametrize("is_atomic", [False, True])
+async def test_what_no_topic_takes_is_an_error_at_the_call_with_a_transaction_or_without(
+    running: Runtime, work: Callable[..., Any], is_atomic: bool
+) -> None:
+    wrong: list[tuple[str, Any, type[Exception], Any]] = [
+        ("nowhere:a", 1, UnknownTopic, None),
+        ("broadcast:a", object(), InvalidMessage, None),
+        ("broadcast:a", b"bytes", NotSupported, None),
+        ("broadcast:a", "x" * (17 * 1024 * 1024), MessageTooBig, None),
+        ("stats:a", "text", InvalidMessage, None),
+        ("arrays:a", np.array([object()]), InvalidArray, None),
+        ("blobs:a", b"x", InvalidMessage, "no media type"),
+    ]
+
+    def change() -> None:
+        with transaction.atomic() if is_atomic else nullcontext():
+            for topic, data, error, format in wrong:
+                with pytest.raises(error):
+                    publish(topic, data, format=format, on_commit=True)
+                with pytest.raises(error):
+                    async_to_sync(apublish)(topic, data, format=format, on_commit=True)
+
+    await work(change)
+
+
+async def test_what_a_processor_makes_of_it_is_known_after_the_commit_alone(
+    running: Runtime, work: Callable[..., Any], settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    processor = "tests.project_settings.process_politely"
+    settings.REALTIME = {
+        "NAMESPACES": {"polite": {"kind": "broadcast", "processor": processor}},
+    }
+
+    def change() -> None:
+        assert publish("polite:a", "rude", user=User(pk=1, username="anna"), on_commit=True) is None
+
+    await work(change)
+    (record,) = (one for one in caplog.records if one.name == "realtime.publishing")
+    assert record.getMessage() == "not published: be kind"
+
+
+@pytest.mark.parametrize("is_atomic", [False, True])
+@pytest.mark.parametrize("call", [publish, async_to_sync(apublish)])
+@pytest.mark.parametrize(
+    "failure", [Unavailable("Redis is away"), NotRunning("no server"), ConnectionError("a bug")]
+)
+def test_what_goes_wrong_after_the_write_is_one_line_and_raises_nothing(
+    transactional_db: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    is_atomic: bool,
+    call: Any,
+    failure: Exception,
+) -> None:
+    def fail() -> None:
+        raise failure
+
+    monkeypatch.setattr("realtime.publishing.find_runtime", fail)
+    with transaction.atomic() if is_atomic else nullcontext():
+        User.objects.create(username="saved")
+        assert call("broadcast:a", 1, on_commit=True) is None
+    assert User.objects.get().username == "saved"
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("realtime.publishing", "ERROR")
+    assert str(failure) in record.getMessage()
+    assert record.topic == "broadcast:a"  # type: ignore[attr-defined]
+    with pytest.raises(type(failure)):
+        call("broadcast:a", 1)
+
+
+@pytest.mark.parametrize("call", [publish, async_to_sync(apublish)])
+@pytest.mark.parametrize(("rule", "lines"), [("log", 1), ("ignore", 0)])
+def test_outside_a_server_a_direct_call_may_log_or_do_nothing(
+    settings: Any, caplog: pytest.LogCaptureFixture, call: Any, rule: str, lines: int
+) -> None:
+    settings.REALTIME = {"OUTSIDE_SERVER": rule}
+    assert call("broadcast:a", 1) is None
+    assert call("broadcast:a", 1, on_commit=True) is None
+    assert [record.levelname for record in caplog.records] == ["ERROR"] * 2 * lines
 
 
 def test_where_nobody_could_hear_it_publishing_says_so() -> None:

@@ -184,6 +184,7 @@ async def test_sessions_are_written_again_after_no_descriptor_was_left(
 ) -> None:
     """Whatever in the recorder meets it: here, the tasks themselves."""
     monkeypatch.setattr(runtime, "RESTART_DELAY", 0.01)
+    monkeypatch.setattr(runtime, "is_in_memory", lambda _: False)
     measured = 0
 
     def measure(meter: LoadMeter) -> Load:

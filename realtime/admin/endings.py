@@ -1,20 +1,20 @@
-"""Ending sessions, and banning users: what the admin does, and writes down who did it."""
+"""Ending sessions, and banning users: what the admin does. `realtime.audit` notes who did it."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.db import transaction
 
-from realtime.control import disconnect
+from realtime.audit import acting_as, find_actor
+from realtime.control import end_sessions
 from realtime.core.close_codes import CloseCode
 from realtime.core.errors import NotRunning, Unavailable
-from realtime.models import Session
-from realtime.runtime import find_runtime
+from realtime.sessions import Target
 
-# How many one click ends: each session is a message to every instance.
-MAX_SESSIONS = 1000
+# How many one click ends: each gets an entry in the history.
+MAX_SESSIONS = 10_000
 MAX_USERS = 100
 
 
@@ -26,25 +26,14 @@ class Outcome:
     failure: str = ""
 
 
-def disconnect_sessions(sessions: Iterable[Session], *, actor: Any) -> Outcome:
-    """End sessions with 4002, on whatever instance they are."""
-    told, failure = [], ""
-    try:
-        find_runtime()
-        for session in sessions:
-            disconnect(session=str(session.pk))
-            told.append(session)
-    except (NotRunning, Unavailable) as error:
-        failure = _explain(error)
-    LogEntry.objects.log_actions(actor.pk, told, CHANGE, "Disconnected.")
-    return Outcome(len(told), failure)
+def disconnect_sessions(ids: Sequence[Any], *, actor: Any) -> Outcome:
+    """End the sessions with these ids by 4002, on whatever instance they are."""
+    return _tell([Target(session=str(id)) for id in ids], CloseCode.DISCONNECTED, actor)
 
 
 def disconnect_users(users: Sequence[Any], *, actor: Any) -> Outcome:
     """End all sessions of each user with 4002."""
-    told, failure = _tell(users, CloseCode.DISCONNECTED)
-    LogEntry.objects.log_actions(actor.pk, told, CHANGE, "Disconnected all live sessions.")
-    return Outcome(len(told), failure)
+    return _tell([Target(user=str(user.pk)) for user in users], CloseCode.DISCONNECTED, actor)
 
 
 def ban_users(users: Sequence[Any], *, actor: Any) -> Outcome:
@@ -52,28 +41,31 @@ def ban_users(users: Sequence[Any], *, actor: Any) -> Outcome:
 
     Who cannot be told of it now finds out at the next look at the users of live sessions.
     """
-    for user in users:
-        with transaction.atomic():
-            user.is_active = False
-            user.save(update_fields=["is_active"])  # its own: what hangs on it happens too
-            LogEntry.objects.log_actions(actor.pk, [user], CHANGE, "Banned: deactivated.")
-    _, failure = _tell(users, CloseCode.REVOKED)
-    return Outcome(len(users), failure)
-
-
-def _tell(users: Sequence[Any], code: CloseCode) -> tuple[list[Any], str]:
-    told: list[Any] = []
-    try:
-        find_runtime()
+    with acting_as(actor, door="admin"):
         for user in users:
-            disconnect(user=user, code=code)
-            told.append(user)
-    except (NotRunning, Unavailable) as error:
-        return told, _explain(error)
-    return told, ""
+            with transaction.atomic():
+                user.is_active = False
+                user.save(update_fields=["is_active"])  # its own: what hangs on it happens too
+                LogEntry.objects.log_actions(actor.pk, [user], CHANGE, "Banned: deactivated.")
+    targets = [Target(user=str(user.pk)) for user in users]
+    told = _tell(targets, CloseCode.REVOKED, actor, is_noted=True)
+    return Outcome(len(users), told.failure)
 
 
-def _explain(error: NotRunning | Unavailable) -> str:
-    if isinstance(error, NotRunning):
-        return "This process reaches no server: no session was told."
-    return f"Other instances cannot be reached: {error.detail}"
+def _tell(
+    targets: Sequence[Target], code: CloseCode, actor: Any, *, is_noted: bool = False
+) -> Outcome:
+    who = find_actor(actor, door="admin")
+    if is_noted:  # in the history, already
+        who = replace(who, user=None)
+    try:
+        end_sessions(targets, code=code, actor=who, reason="banned" if is_noted else "")
+    except NotRunning:
+        return Outcome(0, "This process reaches no server: no session was told.")
+    except Unavailable as error:
+        return Outcome(
+            0,
+            f"Other instances cannot be reached: {error.detail}. "
+            "Sessions of this instance have ended all the same.",
+        )
+    return Outcome(len(targets))

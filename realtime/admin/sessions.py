@@ -153,7 +153,7 @@ class SessionAdmin(ReadOnlyAdmin):
     @admin.action(description="Disconnect the chosen sessions (4002)", permissions=["disconnect"])
     def disconnect_sessions(self, request: HttpRequest, queryset: Any) -> None:
         """End each chosen live session, up to a number."""
-        live = list(queryset.live()[: MAX_SESSIONS + 1])
+        live = list(queryset.live().values_list("pk", flat=True)[: MAX_SESSIONS + 1])
         outcome = disconnect_sessions(live[:MAX_SESSIONS], actor=request.user)
         text = ngettext(
             "%d session was told to disconnect.",

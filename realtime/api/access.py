@@ -21,6 +21,10 @@ from realtime.runtime import Runtime, find_runtime
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
 
+# Django's permissions, which hold in the admin and here alike.
+VIEW = "realtime.view_session"
+DISCONNECT = "realtime.disconnect_session"
+
 T = TypeVar("T")
 
 
@@ -53,21 +57,25 @@ class Slice:
 
 def find_user(request: Request) -> Any:
     """The user who asks, or None."""
-    return request.user if request.user.is_authenticated else None
+    user = request.user  # a project may have None stand for nobody
+    return user if user is not None and user.is_authenticated else None
 
 
 def require(policy: str, request: Request, refusal: str, *, topic: Topic | None = None) -> None:
     """Let a request pass; raises NotAuthenticated (401), or PermissionDenied with `refusal`."""
-    user = find_user(request)
-    allowed = decide(policy, user, topic)
-    if allowed is None:
-        allowed = ask_in_view(policy, user, topic)
-    if allowed:
+    if is_permitted(policy, request, topic=topic):
         return
-    if user is None:
+    if find_user(request) is None:
         # Django REST framework's own exception: its 401 carries WWW-Authenticate.
         raise NotAuthenticated("send Authorization: Bearer <access token>")
     raise PermissionDenied(refusal)
+
+
+def is_permitted(policy: str, request: Request, *, topic: Topic | None = None) -> bool:
+    """Whether a policy, which may be a permission, lets the user of a request pass."""
+    user = find_user(request)
+    allowed = decide(policy, user, topic)
+    return ask_in_view(policy, user, topic) if allowed is None else allowed
 
 
 def open_for_reading(request: Request, name: str) -> tuple[Topic, Namespace]:

@@ -7,6 +7,7 @@ from typing import Any
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
+from django.urls import NoReverseMatch, reverse
 from django.views.defaults import page_not_found, server_error
 from rest_framework.exceptions import APIException, Throttled
 from rest_framework.response import Response
@@ -75,21 +76,26 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
 
 
 def answer_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
-    """Django's handler404: JSON under `/api/`."""
+    """Django's handler404: JSON beside our paths."""
     if not _is_api(request):
         return page_not_found(request, exception)
     return _answer(ErrorCode.NOT_FOUND, "there is no such path; they end with a slash")
 
 
 def answer_server_error(request: HttpRequest) -> HttpResponseBase:
-    """Django's handler500: JSON under `/api/`. The log has what went wrong."""
+    """Django's handler500: JSON beside our paths. The log has what went wrong."""
     if not _is_api(request):
         return server_error(request)
     return _answer(ErrorCode.INTERNAL, "the server failed to answer this request")
 
 
 def _is_api(request: HttpRequest) -> bool:
-    return request.path_info.startswith("/api/")
+    """Whether a path is under the one where the project has mounted `realtime.api.urls`."""
+    try:
+        mount = reverse("realtime:sessions").removesuffix("sessions/")
+    except NoReverseMatch:
+        return False
+    return request.path.startswith(mount)
 
 
 def _answer(code: ErrorCode, detail: str) -> JsonResponse:

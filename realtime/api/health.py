@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.contrib.auth.decorators import login_not_required
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
@@ -17,6 +18,7 @@ DATABASE_TIMEOUT = 2.0
 REDIS_TIMEOUT = 3.0
 
 
+@login_not_required
 @require_safe
 @never_cache
 async def live(request: HttpRequest) -> JsonResponse:
@@ -24,6 +26,7 @@ async def live(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ok"})
 
 
+@login_not_required
 @require_safe
 @never_cache
 async def ready(request: HttpRequest) -> JsonResponse:

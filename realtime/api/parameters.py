@@ -9,8 +9,8 @@ from realtime.api.access import DEFAULT_LIMIT, MAX_LIMIT
 from realtime.core import windows
 from realtime.core.errors import ErrorCode
 
-# Where only staff may call; elsewhere the namespace's policy may let everybody in.
-STAFF = [{"bearer": list[str]()}]
+# Where a permission is needed; elsewhere the namespace's policy may let everybody in.
+SIGNED_IN = [{"bearer": list[str]()}]
 
 
 def _ask(

@@ -1,13 +1,12 @@
 """Who is on a topic, over REST."""
 
 import msgspec
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from realtime.api.access import open_for_reading, read_slice, wait_for
 from realtime.api.parameters import READING, SLICE, TOPIC
+from realtime.api.views import RestView
 from realtime.core.messages import PresentSession, format_time
 from realtime.openapi import operation
 from realtime.runtime import find_runtime
@@ -20,10 +19,8 @@ class PresencePage(msgspec.Struct):
     results: list[PresentSession]
 
 
-class PresenceView(APIView):
+class PresenceView(RestView):
     """`GET ?limit=&offset=`: the subscribed sessions, the oldest first."""
-
-    permission_classes = (AllowAny,)  # the namespace's policy decides
 
     @operation(
         "list_presence",

@@ -6,10 +6,8 @@ import msgspec
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiRequest
 from rest_framework import status
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from realtime.api.access import (
     find_user,
@@ -29,6 +27,7 @@ from realtime.api.parameters import (
     TOPIC,
 )
 from realtime.api.parsers import BytesParser, StrictJSONParser
+from realtime.api.views import RestView
 from realtime.conf import Kind
 from realtime.core.entries import NPY, OCTET_STREAM
 from realtime.core.errors import ErrorCode, InvalidMessage, NotSupported, PermissionDenied
@@ -58,11 +57,10 @@ class Receipt(msgspec.Struct):
     duplicate: bool
 
 
-class PublicationsView(APIView):
+class PublicationsView(RestView):
     """`GET ?after=&epoch=&limit=`; `POST {"data", "id"?}`, or bytes with their content type."""
 
     parser_classes = (StrictJSONParser, BytesParser)
-    permission_classes = (AllowAny,)  # the namespace's policy decides
 
     @operation(
         "read_history",

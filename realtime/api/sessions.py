@@ -1,30 +1,33 @@
-"""Live sessions over REST: who is connected, for the staff, and a way to end one."""
+"""Live sessions over REST: who is connected, and a way to end one; by Django's permissions."""
 
 import uuid
 
 import msgspec
 from rest_framework import status
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from realtime.api.access import (
+    DISCONNECT,
+    VIEW,
     Slice,
+    is_permitted,
     read_limit,
     read_parameters,
     require,
     write_sessions,
 )
-from realtime.api.parameters import LISTING, RIGHTS, SESSION, SESSION_FILTERS, SLICE, STAFF
-from realtime.conf import Policy
-from realtime.control import disconnect
+from realtime.api.parameters import LISTING, RIGHTS, SESSION, SESSION_FILTERS, SIGNED_IN, SLICE
+from realtime.api.views import RestView
+from realtime.audit import find_actor
+from realtime.control import end_sessions
+from realtime.core.close_codes import CloseCode
 from realtime.core.errors import ErrorCode, NotFound
 from realtime.core.messages import format_time
 from realtime.core.queries import parse_integer
 from realtime.models import Session
 from realtime.openapi import operation
-from realtime.runtime import find_runtime
+from realtime.sessions import Target
 
 # Parameters, and what they are compared with.
 FILTERS = {
@@ -61,10 +64,8 @@ class SessionPage(msgspec.Struct):
     results: list[LiveSession]
 
 
-class SessionsView(APIView):
+class SessionsView(RestView):
     """`GET ?user=&topic=&instance=&address=&limit=&offset=`: the newest first."""
-
-    permission_classes = (AllowAny,)  # `require()` answers in the words of the protocol
 
     @operation(
         "list_sessions",
@@ -72,14 +73,14 @@ class SessionsView(APIView):
         parameters=[*SESSION_FILTERS, *SLICE],
         answers={200: SessionPage},
         refusals=LISTING,
-        auth=STAFF,
+        auth=SIGNED_IN,
     )
     def get(self, request: Request) -> Response:
-        """Live sessions of all instances. For staff.
+        """Live sessions of all instances.
 
-        Their counts are some seconds old.
+        Needs the permission `realtime.view_session`. The counts are some seconds old.
         """
-        require(Policy.STAFF, request, "only staff may list sessions")
+        require(VIEW, request, f"to list sessions takes the permission {VIEW}")
         query = read_parameters(request, {*FILTERS, "limit", "offset"})
         part = Slice(read_limit(query), parse_integer("offset", query.get("offset", "0")))
         write_sessions()
@@ -90,10 +91,8 @@ class SessionsView(APIView):
         return Response(msgspec.to_builtins(SessionPage(count, [_describe(row) for row in rows])))
 
 
-class SessionView(APIView):
+class SessionView(RestView):
     """`DELETE`: end a session with 4002, on whatever instance it is."""
-
-    permission_classes = (AllowAny,)
 
     @operation(
         "disconnect_session",
@@ -101,23 +100,25 @@ class SessionView(APIView):
         parameters=[SESSION],
         answers={204: "The word is out."},
         refusals=[*RIGHTS, ErrorCode.NOT_FOUND],
-        auth=STAFF,
+        auth=SIGNED_IN,
     )
     def delete(self, request: Request, id: str) -> Response:
-        """End a session, on whatever instance it is. For staff.
+        """End a session, on whatever instance it is.
 
-        It closes with 4002: the client may come back.
+        Needs the permission `realtime.disconnect_session`. It closes with 4002: the client may
+        come back. Whether there is such a session is told to who has `realtime.view_session` too;
+        others get 204 all the same. Who ended it stands in the log and in the admin's history.
         """
-        require(Policy.STAFF, request, "only staff may disconnect sessions")
+        require(DISCONNECT, request, f"to disconnect a session takes the permission {DISCONNECT}")
         try:
             key = uuid.UUID(id)
         except ValueError:
             raise NotFound("a session's id is a UUID") from None
         write_sessions()
-        if not Session.objects.live().filter(pk=key).exists():
+        if is_permitted(VIEW, request) and not Session.objects.live().filter(pk=key).exists():
             raise NotFound("there is no such live session")
-        find_runtime()  # or the answer is that nobody could be told
-        disconnect(session=str(key))
+        actor = find_actor(request.user, door="rest")
+        end_sessions([Target(session=str(key))], code=CloseCode.DISCONNECTED, actor=actor)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

@@ -1,13 +1,12 @@
 """The statistics of a topic over REST: one snapshot."""
 
 import msgspec
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from realtime.api.access import open_for_reading, read_parameters, wait_for
 from realtime.api.parameters import FIELDS, READING, TOPIC, WINDOW
+from realtime.api.views import RestView
 from realtime.core.errors import ErrorCode
 from realtime.core.windows import parse_fields, parse_window
 from realtime.history import Page
@@ -42,10 +41,8 @@ class Statistics(msgspec.Struct, tag_field="type", tag="stats", kw_only=True):
     nan_count: int | msgspec.UnsetType = msgspec.UNSET
 
 
-class StatisticsView(APIView):
+class StatisticsView(RestView):
     """`GET ?window=&fields=`."""
-
-    permission_classes = (AllowAny,)  # the namespace's policy decides
 
     @operation(
         "read_statistics",

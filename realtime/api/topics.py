@@ -1,15 +1,13 @@
-"""Which topics are in use, for the staff."""
+"""Which topics are in use, for who may see sessions."""
 
 import msgspec
 from django.db.models import Count
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from realtime.api.access import read_slice, require, write_sessions
-from realtime.api.parameters import LISTING, SLICE, STAFF
-from realtime.conf import Policy
+from realtime.api.access import VIEW, read_slice, require, write_sessions
+from realtime.api.parameters import LISTING, SIGNED_IN, SLICE
+from realtime.api.views import RestView
 from realtime.models import Session
 from realtime.openapi import operation
 
@@ -28,10 +26,8 @@ class TopicPage(msgspec.Struct):
     results: list[ActiveTopic]
 
 
-class TopicsView(APIView):
+class TopicsView(RestView):
     """`GET ?limit=&offset=`: topics with live sessions on any instance, by name."""
-
-    permission_classes = (AllowAny,)  # `require()` answers in the words of the protocol
 
     @operation(
         "list_topics",
@@ -39,14 +35,15 @@ class TopicsView(APIView):
         parameters=SLICE,
         answers={200: TopicPage},
         refusals=LISTING,
-        auth=STAFF,
+        auth=SIGNED_IN,
     )
     def get(self, request: Request) -> Response:
-        """Topics in use. For staff.
+        """Topics in use.
 
-        Each has how many sessions it has on all instances; those without any are left out.
+        Needs the permission `realtime.view_session`. Each has how many sessions it has on all
+        instances; those without any are left out.
         """
-        require(Policy.STAFF, request, "only staff may list topics")
+        require(VIEW, request, f"to list topics takes the permission {VIEW}")
         part = read_slice(request)
         write_sessions()
         topics = (

@@ -217,9 +217,12 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         self.scope["user"] = identity.user
 
     def set_expiry(self, identity: Identity) -> None:
-        """The session ends when the time of this token and a grace are over."""
+        """The session ends when the time of this token and a grace are over, if it has one."""
         if self._expiry is not None:
             self._expiry.cancel()
+        if identity.expires_at is None:
+            self._expiry = None
+            return
         left = identity.expires_at + self.settings.expiry_grace - time.time()
         self._expiry = self.loop.call_later(
             max(left, 0), self.close, CloseCode.TOKEN_EXPIRED, "token expired"

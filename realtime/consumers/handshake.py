@@ -4,7 +4,10 @@ The socket is accepted first and closed then, so that a browser can read the clo
 """
 
 import asyncio
+import logging
 from typing import Any, Protocol
+
+from django.db import Error as DatabaseFault
 
 from realtime.conf import Settings
 from realtime.core import strict_json
@@ -22,8 +25,11 @@ from realtime.core.errors import (
 from realtime.core.identity import Identity
 from realtime.core.messages import Authenticate, parse_message
 from realtime.core.queries import read_query
+from realtime.django_sessions import rest_on_session
 from realtime.runtime import Runtime
 from realtime.sessions import Session, pick_retry_after
+
+logger = logging.getLogger("realtime.sessions")
 
 MAX_CREDENTIAL_BYTES = 8 * 1024
 
@@ -114,8 +120,10 @@ async def _find_identity(consumer: Entrant) -> Identity | None:
         identity: Identity | None = None if identify is None else await identify()
     except (InvalidToken, Unavailable) as error:
         raise _refuse_token(error) from error
-    if identity is not None or consumer.is_open:
-        return identity
+    if identity is not None:
+        return await _rest_on_session(consumer, identity)
+    if consumer.is_open:
+        return None
     if not consumer.waits_for_credential:
         raise Refusal(CloseCode.AUTHENTICATION_REQUIRED, reason="authentication required")
     # An address cannot hold more sockets by not saying who they are.
@@ -124,6 +132,18 @@ async def _find_identity(consumer: Entrant) -> Identity | None:
         return await consumer.authenticate(await _read_credential(consumer))
     except (InvalidToken, Unavailable) as error:
         raise _refuse_token(error) from error
+
+
+async def _rest_on_session(consumer: Entrant, identity: Identity) -> Identity:
+    """Where Channels' session middleware is in front: the identity may come from that session."""
+    session = consumer.scope.get("session")
+    if session is None:
+        return identity
+    try:
+        return await rest_on_session(identity, session)
+    except DatabaseFault as error:
+        logger.error("a session of Django could not be read: %s", error)
+        raise Refusal(CloseCode.TRY_AGAIN_LATER, reason=pick_retry_after()) from error
 
 
 async def _check_rights(consumer: Entrant) -> None:

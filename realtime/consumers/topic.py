@@ -239,6 +239,8 @@ class TopicConsumer(SessionConsumer):
         identity = await self.authenticate(message.token)
         if identity.user.pk != self.session.user.pk:
             raise InvalidToken("that token is another user's; connect anew to change the user")
+        if identity.expires_at is None:
+            raise NotSupported("that credential has no end that could be put off")
         self.note_identity(identity)
         # The new token's sign-in may have been revoked while it was looked up.
         self.runtime.sessions.check(self.session, since=began)
@@ -296,12 +298,13 @@ class TopicConsumer(SessionConsumer):
 
     def _send_hello(self) -> None:
         identity = self.session.identity
+        ends_at = None if identity is None else identity.expires_at
         self.send_message(
             Hello(
                 session=self.session.id,
                 instance=self.runtime.instance_id,
                 user=self.session.username,
-                expires_at=format_time(identity.expires_at) if identity else None,
+                expires_at=None if ends_at is None else format_time(ends_at),
                 protocol=SUBPROTOCOL,
                 server_time=format_time(time.time()),
                 ping_interval=self.settings.ping_interval,

@@ -8,6 +8,7 @@ from uuid import uuid4
 import jwt
 import pytest
 from django.core.cache import caches
+from django.db import transaction
 from django.utils import timezone
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.settings import api_settings
@@ -81,17 +82,23 @@ def forge(sign_in: SignIn) -> Callable[..., str]:
 
 @pytest.fixture
 def disconnected(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The arguments of each call of `realtime.disconnect`."""
+    """What `realtime.disconnect` did, when that was due: at the commit."""
     return _record(monkeypatch, "disconnect")
 
 
 @pytest.fixture
 def rechecked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The arguments of each call of `realtime.recheck`."""
+    """What `realtime.recheck` did, when that was due: at the commit."""
     return _record(monkeypatch, "recheck")
 
 
 def _record(monkeypatch: pytest.MonkeyPatch, name: str) -> list[dict[str, Any]]:
     calls: list[dict[str, Any]] = []
-    monkeypatch.setitem(vars(realtime), name, lambda **kwargs: calls.append(kwargs))
+
+    def note(*, on_commit: bool, reason: str, **kwargs: Any) -> None:
+        assert on_commit
+        assert reason
+        transaction.on_commit(lambda: calls.append(kwargs))
+
+    monkeypatch.setitem(vars(realtime), name, note)
     return calls

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rest_framework.settings import api_settings
 
 from accounts.checks import check_keys, check_rates
 from tests.accounts.test_keys import OTHER, PEMS, keep, sign_with
@@ -47,8 +46,8 @@ def test_a_previous_key_whose_date_has_passed_is_a_warning(settings: Any) -> Non
 
 
 @pytest.mark.parametrize("rate", ["", "10", "ten/min", "10/fortnight", "0/min", "-1/min", "10/"])
-def test_a_rate_that_is_none_is_an_error(monkeypatch: pytest.MonkeyPatch, rate: str) -> None:
-    monkeypatch.setitem(api_settings.DEFAULT_THROTTLE_RATES, "token", rate)
+def test_a_rate_that_is_none_is_an_error(settings: Any, rate: str) -> None:
+    settings.TOKEN_RATES = {"token": rate}
     (problem,) = check_rates()
     assert problem.id == "accounts.E002"
 

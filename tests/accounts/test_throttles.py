@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
+from django.conf import settings
 from prometheus_client import REGISTRY
-from rest_framework.settings import api_settings
 from rest_framework.test import APIClient
 
 from accounts.models import User
@@ -15,8 +15,8 @@ ELSEWHERE = "192.0.2.1"
 @pytest.fixture
 def rates(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The rates, to be changed for a test."""
-    changed = {**api_settings.DEFAULT_THROTTLE_RATES}
-    monkeypatch.setattr(api_settings, "DEFAULT_THROTTLE_RATES", changed)
+    changed = {**settings.TOKEN_RATES}
+    monkeypatch.setattr(settings, "TOKEN_RATES", changed)
     return changed
 
 

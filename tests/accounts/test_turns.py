@@ -8,10 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.test import Client
 from django.urls import reverse
 from rest_framework.exceptions import AuthenticationFailed, Throttled
-from rest_framework.settings import api_settings
 from rest_framework.test import APIClient
 
 from accounts import turns, views
@@ -72,8 +72,7 @@ def try_together() -> list[str]:
 
 
 def allow_failures(monkeypatch: pytest.MonkeyPatch, rate: str) -> None:
-    rates = {**api_settings.DEFAULT_THROTTLE_RATES, "sign_in_failure": rate}
-    monkeypatch.setattr(api_settings, "DEFAULT_THROTTLE_RATES", rates)
+    monkeypatch.setattr(settings, "TOKEN_RATES", {"sign_in_failure": rate})
 
 
 def test_no_more_than_a_few_passwords_are_looked_at_together(

@@ -1,12 +1,16 @@
 """What the admin does to sessions, noted instead of done."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from accounts.models import User
 from realtime.admin import endings
+from realtime.audit import Act, Actor
 from realtime.core.close_codes import CloseCode
+from realtime.sessions import Target
 from tests.demo.conftest import browser, visit
 
 __all__ = ["browser", "visit"]  # a browser as for the dashboard
@@ -20,19 +24,18 @@ class Told:
     users: list[tuple[Any, CloseCode]] = field(default_factory=list)
     failure: Exception | None = None
 
-    def disconnect(
-        self,
-        *,
-        session: str | None = None,
-        user: Any = None,
-        code: CloseCode = CloseCode.DISCONNECTED,
+    def end(
+        self, targets: Sequence[Target], *, code: CloseCode, actor: Actor, reason: str = ""
     ) -> None:
         if self.failure is not None:
             raise self.failure
-        if session is not None:
-            self.sessions.append(session)
-        else:
-            self.users.append((user.get_username(), code))
+        for target in targets:
+            if target.session is not None:
+                self.sessions.append(target.session)
+            else:
+                self.users.append((User.objects.get(pk=target.user).username, code))
+        assert actor.door == "admin"
+        Act("", actor, targets, code, reason).write()
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +47,5 @@ def quick_hashes(settings: Any) -> None:
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     made = Told()
-    monkeypatch.setattr(endings, "disconnect", made.disconnect)
-    monkeypatch.setattr(endings, "find_runtime", lambda: None)
+    monkeypatch.setattr(endings, "end_sessions", made.end)
     return made

@@ -53,10 +53,44 @@ def root(instances: list[Server]) -> str:
     return token
 
 
+def permit(project: Project, username: str, *codenames: str) -> str:
+    """The token of a user, who is no staff, with these permissions of `realtime`."""
+    token = project.issue_token(username)
+    code = (
+        "from django.contrib.auth.models import Permission as P; from accounts.models import User;"
+        f"some = P.objects.filter(content_type__app_label='realtime', codename__in={codenames!r});"
+        f"User.objects.get(username={username!r}).user_permissions.set(some)"
+    )
+    project.manage("shell", "--verbosity", "0", "--command", code)
+    return token
+
+
 @pytest.fixture(scope="module")
 def staff(instances: list[Server], root: str) -> str:
     """The token of somebody who may look."""
-    return instances[0].project.issue_token("stella", "--staff")
+    return permit(instances[0].project, "stella", "view_session")
+
+
+@pytest.fixture(scope="module")
+def ender(instances: list[Server], root: str) -> str:
+    """The token of somebody who may end sessions, and not look."""
+    return permit(instances[0].project, "emil", "disconnect_session")
+
+
+@pytest.fixture(scope="module")
+def clerk(instances: list[Server], root: str) -> str:
+    """The token of somebody who is staff, and nothing more."""
+    return instances[0].project.issue_token("clara", "--staff")
+
+
+def read_history(project: Project, id: str) -> str:
+    """Who did what to a session, as the admin's history says."""
+    code = (
+        "from django.contrib.admin.models import LogEntry;"
+        f"print([(one.user.username, one.change_message) for one in "
+        f"LogEntry.objects.filter(object_id={id!r})])"
+    )
+    return project.manage("shell", "--verbosity", "0", "--command", code).strip()
 
 
 @pytest.fixture(scope="module")
@@ -167,16 +201,70 @@ async def test_an_unknown_or_malformed_id_is_not_found(
     assert_refused(response, 404, "not_found")
 
 
-async def test_only_the_staff_may_look_and_disconnect(
-    instances: list[Server], staff: str, anna: str
+async def test_each_call_needs_its_permission_and_to_be_staff_is_none(
+    instances: list[Server], staff: str, clerk: str, ender: str, anna: str
 ) -> None:
     server, path = instances[0], f"{uuid.uuid4()}/"
     for method, where in (("GET", ""), ("DELETE", path)):
         refused = await call(server, None, where, method=method)
         assert_refused(refused, 401, "authentication_required")
-        refused = await call(server, anna, where, method=method)
-        assert_refused(refused, 403, "permission_denied")
-    assert_refused(await call(server, staff, path, method="DELETE"), 404, "not_found")
+        for token in (anna, clerk, ender if method == "GET" else staff):
+            refused = await call(server, token, where, method=method)
+            detail = assert_refused(refused, 403, "permission_denied")
+            assert "realtime." in detail
+
+
+async def test_who_may_end_but_not_look_learns_nothing_of_what_there_is(
+    instances: list[Server], root: str, ender: str, staff: str, anna: str
+) -> None:
+    one, two = instances
+    async with open_session(two, anna, "broadcast:secret") as (client, id):
+        await wait_for(one, root, lambda body: body["count"] == 1)
+        # Who may not end is refused before anybody looks whether there is such a session.
+        refusals = {(await call(one, staff, f"{key}/", method="DELETE")).text
+                    for key in (id, uuid.uuid4())}  # fmt: skip
+        assert len(refusals) == 1
+        await client.receive_nothing()
+        answers = [await call(one, ender, f"{key}/", method="DELETE") for key in (uuid.uuid4(), id)]
+        assert {(answer.status_code, answer.content) for answer in answers} == {(204, b"")}
+        assert (await client.wait_closed())[0] == 4002
+
+
+async def test_who_ended_a_session_stands_in_the_log_and_in_the_history(
+    instances: list[Server], root: str, ender: str, anna: str
+) -> None:
+    one, two = instances
+    async with open_session(two, anna, "broadcast:a") as (client, id):
+        assert (await call(one, ender, f"{id}/", method="DELETE")).status_code == 204
+        await client.wait_closed()
+    assert read_history(one.project, id) == "[('emil', 'Disconnected over REST.')]"
+    (line,) = (line for line in one.read_log().splitlines() if id in line and "to end" in line)
+    assert "by=emil door=rest" in line
+    assert "count=1 code=4002" in line
+    assert "outcome=done" in line
+
+
+async def test_a_command_ends_sessions_of_a_user_in_the_name_of_another(
+    instances: list[Server], root: str, anna: str
+) -> None:
+    one, two = instances
+    project = one.project
+    async with open_session(two, anna, "broadcast:a") as (client, id):
+        done = project.manage("disconnect", "--session", id, "--by", "root", "--reason", "a test")
+        assert done == f"session {id} was told to disconnect\n"
+        assert (await client.wait_closed())[0] == 4002
+    assert read_history(project, id) == "[('root', 'Disconnected by a command: a test.')]"
+    async with open_session(two, anna, "broadcast:a") as (client, _):
+        project.manage("disconnect", "--user", "anna")
+        assert (await client.wait_closed())[0] == 4002
+    for options, problem in (
+        (("--user", "nobody"), "there is no user 'nobody'"),
+        ((), "one of the arguments"),
+    ):
+        with pytest.raises(AssertionError, match=problem):
+            project.manage("disconnect", *options)
+    with pytest.raises(AssertionError, match="REDIS_URL"):
+        project.with_environment(REDIS_URL="").manage("disconnect", "--user", "anna")
 
 
 @pytest.mark.parametrize("query", [{"limit": 0}, {"offset": "x"}, {"page": 2}])

@@ -207,6 +207,7 @@ class TestRefusal:
     @pytest.mark.parametrize(
         ("harm", "mend", "reason"),
         [
+            # It serves readers all the same.
             ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "out of memory"),
             (
                 "CONFIG SET min-replicas-to-write 1",
@@ -237,8 +238,9 @@ class TestRefusal:
                 f"it was not published: .*{reason}.*; try again later", result.detail
             )
             assert {key: client.dump(key) for key in client.keys("*")} == before
-            with pytest.raises(Unavailable, match=reason):
-                await log.read()
+            if reason != "out of memory":
+                with pytest.raises(Unavailable, match=reason):
+                    await log.read()
             client.execute_command(*mend.split())
         again = await log.append((b"b", "y"))
         assert (list(again.offsets), again.duplicates) == ([2], frozenset())

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
-from rest_framework.settings import api_settings
 from rest_framework.test import APIClient
 
 from accounts.browser.cookie import NAME
@@ -181,9 +180,9 @@ def test_the_servers_own_page_is_let_in(api: APIClient, signed_in: Any) -> None:
     [("sign-in", "sign_in", 401), ("refresh", "token", 204), ("sign-out", "token", 204)],
 )
 def test_calls_are_throttled_as_those_of_the_token_endpoints_are(
-    api: APIClient, db: None, monkeypatch: pytest.MonkeyPatch, path: str, scope: str, status: int
+    api: APIClient, db: None, settings: Any, path: str, scope: str, status: int
 ) -> None:
-    monkeypatch.setitem(api_settings.DEFAULT_THROTTLE_RATES, scope, "2/min")
+    settings.TOKEN_RATES = {scope: "2/min"}
     body = {"username": "ada", "password": "wrong"}
     statuses = [post(api, path, body).status_code for _ in range(3)]
     assert statuses == [status, status, 429]

@@ -1,0 +1,1 @@
+"""The package in projects of somebody else: Django's own users, sessions and settings of REST."""
