@@ -28,7 +28,7 @@ from realtime.api.parameters import (
     READING,
     TOPIC,
 )
-from realtime.api.parsers import BytesParser, StrictJSONParser
+from realtime.api.parsers import BytesParser, StrictJSONParser, find_publication_limit
 from realtime.conf import Kind
 from realtime.core.entries import NPY, OCTET_STREAM
 from realtime.core.errors import ErrorCode, InvalidMessage, NotSupported, PermissionDenied
@@ -63,6 +63,7 @@ class PublicationsView(APIView):
 
     parser_classes = (StrictJSONParser, BytesParser)
     permission_classes = (AllowAny,)  # the namespace's policy decides
+    max_body_bytes = staticmethod(find_publication_limit)
 
     @operation(
         "read_history",
