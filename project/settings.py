@@ -103,6 +103,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "realtime.api.probes.answer_probes",
+    "realtime.api.hosts.refuse_strangers",
     "django.middleware.security.SecurityMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -340,7 +341,15 @@ LOGGING = {
         },
         "text": {"()": "project.logs.TextFormatter"},
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
+    # What any client can cause: short and few lines.
+    "filters": {"client_faults": {"()": "realtime.log_lines.ClientFaults"}},
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": LOG_FORMAT,
+            "filters": ["client_faults"],
+        }
+    },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", "INFO")},
     # Django's runserver access log and daphne's own start-up lines say what ours already say.
     "loggers": {

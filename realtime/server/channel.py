@@ -35,7 +35,8 @@ MAX_HEAD = 32 * 1024
 # at once, with bytes unread, would reset it, and the answer would be lost with it.
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 4 * 1024 * 1024
-# Pieces of later requests that are kept apart.
+# Reading pauses when so many bytes of later requests are here; they are kept in so many pieces.
+MAX_EARLY = 16 * 1024
 MAX_PIECES = 64
 
 _NEVER = float("inf")
@@ -83,7 +84,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._phase = Phase.HEAD
         self._deadline = time.monotonic() + self.settings.http_head_timeout
         self._server.channels.add(self)
-        if not self._server.crowd.admit(self):
+        if not self._server.admission.admit(self):
             self._turn_away()
 
     def dataReceived(self, data: bytes) -> None:
@@ -132,9 +133,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def rawDataReceived(self, data: bytes) -> bool | None:
         """Bytes of a body, or of requests behind the one that is being answered."""
         if self._handlingRequest:
-            super().rawDataReceived(data)
-            if len(self._dataBuffer) > MAX_PIECES:
-                self._dataBuffer = [b"".join(self._dataBuffer)]
+            self._keep_early(data)
             return None
         try:
             self._transferDecoder.dataReceived(data)
@@ -188,7 +187,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._deadline = _NEVER
         self._release_body()
         self.reader.go_on()
-        self._server.crowd.remove(self)
+        self._server.admission.remove(self)
         self._server.channels.discard(self)
 
     def evict(self) -> None:
@@ -245,6 +244,14 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.allContentReceived()
             return
         self._expect_body(head)
+
+    def _keep_early(self, data: bytes) -> None:
+        """Keep what came before the answer is out. (Twisted's has no bound if nobody reads it.)"""
+        self._dataBuffer.append(data)
+        if len(self._dataBuffer) > MAX_PIECES:
+            self._dataBuffer = [b"".join(self._dataBuffer)]
+        if sum(map(len, self._dataBuffer)) > MAX_EARLY:
+            self._networkProducer.pauseProducing()
 
     # Bodies
 
@@ -335,10 +342,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def _enter(self, phase: Phase, seconds: float) -> None:
         self._phase = phase
         self._deadline = time.monotonic() + seconds
-        crowd = self._server.crowd
+        admission = self._server.admission
         if phase in _WAITING:
-            crowd.note_waiting(self)
+            admission.note_waiting(self)
         else:
-            crowd.note_busy(self)
+            admission.note_busy(self)
         if phase is Phase.CLOSING:
             self.reader.go_on()

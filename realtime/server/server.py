@@ -12,8 +12,8 @@ from twisted.internet import defer
 
 from realtime.conf import get_settings
 from realtime.runtime import get_server_runtime
+from realtime.server.admission import Admission
 from realtime.server.bodies import HeldBodies
-from realtime.server.crowd import Crowd
 from realtime.server.dead_sockets import watch_dead_sockets
 from realtime.server.drain import drain
 from realtime.server.socket_reader import enable_direct_reads
@@ -46,7 +46,7 @@ class Server(DaphneServer):  # type: ignore[misc]
         settings = get_settings()
         self.trusted_proxies: int = getattr(django_settings, "TRUSTED_PROXIES", 0)
         # Behind a proxy all connections have its address: it counts those of its clients.
-        self.crowd = Crowd(settings, counts_addresses=not self.trusted_proxies)
+        self.admission = Admission(settings, counts_addresses=not self.trusted_proxies)
         self.bodies = HeldBodies(settings)
         super().__init__(*args, **options, ready_callable=self._start)
 

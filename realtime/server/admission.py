@@ -34,7 +34,7 @@ class _Group:
         self.waiting: dict[Guest, None] = {}
 
 
-class Crowd:
+class Admission:
     """The HTTP connections of a process. `counts_addresses` is False where all are a proxy's."""
 
     def __init__(self, settings: Settings, *, counts_addresses: bool) -> None:
