@@ -281,6 +281,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "tryItOutEnabled": True, "validatorUrl": None},
 }
 
+# Bodies up to the longest publication go through memory: while a file is written, nobody else has
+# a turn of the loop.
+FILE_UPLOAD_MAX_MEMORY_SIZE = REALTIME.get("MAX_BINARY_BYTES", 16 * 1024 * 1024) + 1024 * 1024
+
 # Web security
 
 CORS_ALLOWED_ORIGINS = [origin for origin in ALLOWED_ORIGINS if "*" not in origin]

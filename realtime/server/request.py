@@ -1,5 +1,6 @@
 """A request over HTTP, from a head and a body that are in order to the application and back."""
 
+import asyncio
 import io
 import time
 from http import HTTPStatus
@@ -10,6 +11,9 @@ from daphne.http_protocol import WebRequest
 
 from realtime.server.handshake import read_headers
 from realtime.server.refusals import Refusal
+
+# What the application gets of a body at a time, in bytes.
+PIECE = 256 * 1024
 
 
 class Request(WebRequest):  # type: ignore[misc]
@@ -80,9 +84,21 @@ class Request(WebRequest):  # type: ignore[misc]
                 "server": self.server_addr,
             },
         )
-        body = self.content.getvalue()
+        body = memoryview(self.content.getvalue())
         self.content.close()
-        self.application_queue.put_nowait({"type": "http.request", "body": body})
+        self._feed(body, asyncio.get_running_loop())
+
+    def _feed(self, body: memoryview, loop: asyncio.AbstractEventLoop) -> None:
+        """Give the application a piece, and the rest in later turns of the loop.
+
+        It copies what it gets, and nobody else has a turn meanwhile.
+        """
+        piece, rest = body[:PIECE], body[PIECE:]
+        self.application_queue.put_nowait(
+            {"type": "http.request", "body": bytes(piece), "more_body": bool(rest)}
+        )
+        if rest and self.channel is not None and not self._disconnected:
+            loop.call_soon(self._feed, rest, loop)
 
     def _upgrade(self) -> Any:
         """Daphne checks the request and calls the factory, synchronously."""

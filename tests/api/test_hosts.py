@@ -10,10 +10,10 @@ from tests.servers import Project, Server, start_server
 
 
 @pytest.fixture(scope="module", params=["daphne", "serve"])
-def public(request: pytest.FixtureRequest, make_project: Callable[..., Project]) -> "object":
+def public(
+    request: pytest.FixtureRequest, make_project: Callable[..., Project]
+) -> Iterator[Server]:
     """A server as in production."""
-    from tests.servers import start_server
-
     project = make_project(
         DJANGO_DEBUG="false",
         DJANGO_SECRET_KEY="0123456789abcdefghijklmnopqrstuvwxyz" * 2,
