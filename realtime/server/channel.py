@@ -24,13 +24,10 @@ from realtime.limits import Limit
 from realtime.limits.addresses import group_address
 from realtime.metrics import LIMITED
 from realtime.server.bodies import Body
-from realtime.server.heads import MAX_HEADERS, Head, parse_head
+from realtime.server.heads import MAX_LINE, Head, HeadLines
 from realtime.server.reader import Reader
 from realtime.server.refusals import Refusal, logger
 
-# The longest line of a head, and all its lines together, in bytes.
-MAX_LINE = 16 * 1024
-MAX_HEAD = 32 * 1024
 # After a refusal the connection stays for so long, and so many bytes are read and dropped: closing
 # at once, with bytes unread, would reset it, and the answer would be lost with it.
 LINGER_SECONDS = 2.0
@@ -75,8 +72,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.settings = get_settings()
         self._server = self.factory.server
         self.address = str(getattr(self.transport.getPeer(), "host", None) or "")
-        self._lines: list[bytes] = []
-        self._head_size = 0
+        self._lines = HeadLines()
         self._body: Body | None = None
         self._dropped = 0
         self.reader = Reader(self.settings)
@@ -102,33 +98,17 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """A line of a head; True ends Twisted's loop over what has come."""
         if self._phase is Phase.IDLE:
             self._expect_head()
-        self._head_size += len(line) + 2
-        if self._head_size > MAX_HEAD or len(self._lines) > MAX_HEADERS + 1:
-            return self._refuse(
-                Refusal(
-                    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-                    f"the head of a request has at most {MAX_HEAD} bytes, in {MAX_HEADERS} headers",
-                )
-            )
-        if line:
-            self._lines.append(line)
-            return None
-        if not self._lines:
-            return None  # RFC 9112, section 2.2: empty lines before a request
-        lines, self._lines, self._head_size = self._lines, [], 0
         try:
-            self._begin(parse_head(lines))
+            head = self._lines.take(line)
+            if head is not None:
+                self._begin(head)
         except Refusal as refusal:
             return self._refuse(refusal)
         return self._phase is Phase.CLOSING or None
 
     def lineLengthExceeded(self, line: bytes) -> bool:
         """A line of a head is too long."""
-        if self._lines:
-            status, text = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "a header"
-        else:
-            status, text = HTTPStatus.REQUEST_URI_TOO_LONG, "the request line"
-        return self._refuse(Refusal(status, f"{text} has at most {MAX_LINE} bytes"))
+        return self._refuse(self._lines.refuse_long())
 
     def rawDataReceived(self, data: bytes) -> bool | None:
         """Bytes of a body, or of requests behind the one that is being answered."""
@@ -292,7 +272,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             case Phase.CLOSING:
                 self._deadline = _NEVER
                 self.transport.abortConnection()
-            case Phase.HEAD if self._head_size or self._buffer:
+            case Phase.HEAD if self._lines.size or self._buffer:
                 LIMITED.labels(Limit.HTTP_DEADLINES).inc()
                 self._refuse(Refusal(HTTPStatus.REQUEST_TIMEOUT, "the head came too slowly"))
             case Phase.BODY:

@@ -12,7 +12,9 @@ from realtime.server.refusals import Refusal
 
 HeaderList = list[tuple[bytes, bytes]]
 
-# Lines of a head beyond the first.
+# The longest line of a head, and all its lines together, in bytes; and lines beyond the first.
+MAX_LINE = 16 * 1024
+MAX_HEAD = 32 * 1024
 MAX_HEADERS = 200
 # A length of more digits is beyond any limit.
 MAX_DIGITS = 18
@@ -45,6 +47,43 @@ class Head:
     @property
     def path(self) -> bytes:
         return self.target.partition(b"?")[0]
+
+
+class HeadLines:
+    """The lines of one head after another, as they come."""
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+        self.size = 0  # bytes of this head so far
+
+    def take(self, line: bytes) -> Head | None:
+        """Add a line; the head, where it was the last one. Raises Refusal."""
+        self.size += len(line) + 2
+        if self.size > MAX_HEAD or len(self._lines) > MAX_HEADERS + 1:
+            raise Refusal(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                f"the head of a request has at most {MAX_HEAD} bytes, in {MAX_HEADERS} headers",
+            )
+        if line:
+            self._lines.append(line)
+        elif self._lines:  # RFC 9112, section 2.2: empty lines may precede a request
+            lines = self._lines
+            self.clear()
+            return parse_head(lines)
+        return None
+
+    def refuse_long(self) -> Refusal:
+        """The refusal of a next line that is longer than MAX_LINE."""
+        if self._lines:
+            status, text = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "a header"
+        else:
+            status, text = HTTPStatus.REQUEST_URI_TOO_LONG, "the request line"
+        return Refusal(status, f"{text} has at most {MAX_LINE} bytes")
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._lines = []
+        self.size = 0
 
 
 def parse_head(lines: list[bytes]) -> Head:
