@@ -23,9 +23,9 @@ from realtime.forwarded import find_address
 from realtime.limits import Limit
 from realtime.limits.addresses import group_address
 from realtime.metrics import LIMITED
+from realtime.server.answer import AnswerClock
 from realtime.server.bodies import Body
 from realtime.server.heads import MAX_LINE, Head, HeadLines
-from realtime.server.reader import Reader
 from realtime.server.refusals import Refusal, logger
 
 # After a refusal the connection stays for so long, and so many bytes are read and dropped: closing
@@ -75,7 +75,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._lines = HeadLines()
         self._body: Body | None = None
         self._dropped = 0
-        self.reader = Reader(self.settings)
+        self.answer_clock = AnswerClock(self.settings)
         self._began = 0.0
         self._phase = Phase.HEAD
         self._deadline = time.monotonic() + self.settings.http_head_timeout
@@ -126,7 +126,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def allContentReceived(self) -> None:
         """The request is whole."""
         self._enter(Phase.ANSWER, _NEVER)
-        self.reader.begin()
+        self.answer_clock.begin()
         super().allContentReceived()
 
     def requestDone(self, request: Any) -> None:
@@ -137,17 +137,17 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def pauseProducing(self) -> None:
         """The socket does not take what is written."""
-        self.reader.hold()
+        self.answer_clock.hold()
         super().pauseProducing()
 
     def resumeProducing(self) -> None:
         """It has taken all."""
-        self.reader.go_on()
+        self.answer_clock.go_on()
         super().resumeProducing()
 
     def loseConnection(self) -> None:
         """Close when what is written has been taken."""
-        self._enter(Phase.CLOSING, self.reader.patience)
+        self._enter(Phase.CLOSING, self.answer_clock.patience)
         super().loseConnection()
 
     def connectionLost(self, reason: Any) -> None:
@@ -166,7 +166,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """The connection has ended, or become a WebSocket."""
         self._deadline = _NEVER
         self._release_body()
-        self.reader.go_on()
+        self.answer_clock.go_on()
         self._server.admission.remove(self)
         self._server.channels.discard(self)
 
@@ -181,8 +181,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def check(self, now: float) -> None:
         """End what takes too long."""
-        if self.reader.is_awaited:
-            if self.reader.is_late(now):
+        if self.answer_clock.is_awaited:
+            if self.answer_clock.is_late(now):
                 LIMITED.labels(Limit.HTTP_DEADLINES).inc()
                 logger.info("an answer was not read in time", extra={"address": self.address})
                 self._enter(Phase.CLOSING, LINGER_SECONDS)
@@ -328,4 +328,4 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         else:
             admission.note_busy(self)
         if phase is Phase.CLOSING:
-            self.reader.go_on()
+            self.answer_clock.go_on()

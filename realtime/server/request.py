@@ -60,7 +60,7 @@ class Request(WebRequest):  # type: ignore[misc]
     async def wait_for_reader(self, size: int) -> None:
         """Wait until so many bytes of the answer may follow those that are written."""
         if self.channel is not None and not self.finished:
-            await self.channel.reader.wait(size)
+            await self.channel.answer_clock.wait(size)
 
     def _start_application(self) -> None:
         self.request_start = time.time()

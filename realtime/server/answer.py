@@ -1,4 +1,4 @@
-"""Whoever reads an answer, as far as the server sees it: how long the answer has to wait."""
+"""Answers on their way: how long they wait for whoever is to read them."""
 
 import asyncio
 import time
@@ -6,8 +6,8 @@ import time
 from realtime.conf import Settings
 
 
-class Reader:
-    """The time that one answer after another waits until the socket takes more of it."""
+class AnswerClock:
+    """Counts how long one answer after another waits until the socket takes more of it."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
