@@ -105,7 +105,7 @@ MIDDLEWARE = [
     "realtime.api.probes.answer_probes",
     "realtime.api.hosts.refuse_strangers",
     "django.middleware.security.SecurityMiddleware",
-    "servestatic.middleware.ServeStaticMiddleware",
+    "project.static_files.StaticFilesMiddleware",
     "csp.middleware.CSPMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -2,21 +2,25 @@
 
 import contextlib
 import itertools
+import random
 import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
+from tests.server.nonsense import build_nonsense, exchange
 from tests.server.processes import count_files, measure_memory
 from tests.servers import Server
 from tests.soak.pace import SCALE, last
 from tests.victim import Victim
 
-SECONDS = 12.0
+SECONDS = 15.0
 MIB = 1024 * 1024
 # The longest that the victim's echoes wait, 99 of 100, in seconds; and what may be kept after all
 # that was attempted, in MiB. Tenfold what is measured on a machine of its own.
@@ -213,3 +217,23 @@ def test_ten_thousand_requests_in_a_row_wait_their_turn(
         return f"{sum(counts)} answered"
 
     attack(fresh, pour, report, "10 × 10,000 requests in a row")
+
+
+def test_nonsense_is_answered_and_costs_nothing(
+    fresh: Server, report: Callable[[str], None], chance: Callable[[object], random.Random]
+) -> None:
+    """The server's log must tell of no fault, either."""
+    dice = chance("nonsense")
+
+    def pour() -> str:
+        statuses: Counter[int] = Counter()
+        with ThreadPoolExecutor(4) as threads:
+            for _ in last(SECONDS):
+                requests = [build_nonsense(dice) for _ in range(20)]
+                answers = threads.map(partial(exchange, fresh.port), requests)
+                for request, found in zip(requests, answers, strict=True):
+                    assert 500 not in found, request
+                    statuses.update(found)
+        return f"{dict(sorted(statuses.items()))}"
+
+    attack(fresh, pour, report, "nonsense")
