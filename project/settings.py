@@ -107,8 +107,9 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "realtime.api.probes.answer_probes",
+    "realtime.api.hosts.refuse_strangers",
     "django.middleware.security.SecurityMiddleware",
-    "servestatic.middleware.ServeStaticMiddleware",
+    "project.static_files.StaticFilesMiddleware",
     "csp.middleware.CSPMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -286,6 +287,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "tryItOutEnabled": True, "validatorUrl": None},
 }
+
+# Bodies up to the longest publication go through memory: while a file is written, nobody else has
+# a turn of the loop.
+FILE_UPLOAD_MAX_MEMORY_SIZE = REALTIME.get("MAX_BINARY_BYTES", 16 * 1024 * 1024) + 1024 * 1024
 
 # Web security
 

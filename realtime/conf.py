@@ -217,6 +217,23 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     handshakes_per_second: AtLeastZero = 500
     connections_per_process: AtLeastZero = 20_000
 
+    # HTTP where this package serves it (`serve`): connections that are no WebSockets. 0 lifts one.
+    http_connections_per_process: AtLeastZero = 2000
+    http_connections_per_address: AtLeastZero = 500
+    # The longest body of a request; a publication may be as long as others say above.
+    http_body_bytes: Positive = 256 * 1024
+    # Bodies from their arrival until they are answered, together; 0 lifts one.
+    http_bodies_bytes: AtLeastZero = 128 * MIB
+    http_bodies_bytes_per_address: AtLeastZero = 32 * MIB
+    # How long the head of a request may take.
+    http_head_timeout: Seconds = 5.0
+    # How long a body may take to come, and an answer to be read, and a second more for so many
+    # bytes of it.
+    http_patience: Seconds = 10.0
+    http_least_rate: Positive = 32 * 1024
+    # How long a connection may wait for its next request.
+    http_keep_alive: Seconds = 75.0
+
     # The claim of this process to be alive, and how often it is renewed.
     lease_seconds: Seconds = 15.0
     lease_renewal_seconds: Seconds = 5.0

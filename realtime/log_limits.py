@@ -5,7 +5,8 @@
 
 Lines of one kind (logger, level, text before its values are put in) are bounded for each client's
 address, and for the server itself where a line names none; so are all lines together. What is left
-out is counted, and a line a minute says how much, of what and of whom. Long values are cut.
+out is counted, and a line a minute says how much, of what and of whom. Long values are cut, and what
+Django logs of a request that it refused has no traceback.
 """
 
 import atexit
@@ -21,8 +22,9 @@ from realtime.core.budgets import Budgets
 # How often it is said what was left out (s), and how many lines say it at most.
 SUMMARY_SECONDS = 60.0
 MAX_SUMMARIES = 20
-# The longest value in a line, in characters.
+# The longest value in a line, in characters; and the longest text about a refused request.
 MAX_VALUE = 1000
+MAX_REFUSAL = 200
 
 logger = logging.getLogger("realtime.log")
 
@@ -123,9 +125,21 @@ def _find_address(record: logging.LogRecord) -> str | None:
 def _shorten(record: logging.LogRecord) -> None:
     if isinstance(record.args, tuple):
         record.args = tuple(map(_cut, record.args))
+    if _is_clients_fault(record):
+        # A wrong Host, a form with too many fields, a body that broke off: the traceback says
+        # nothing of a fault of ours, and any client can have it written as often as it likes.
+        record.exc_info = record.exc_text = record.stack_info = None
+        record.msg, record.args = _cut(record.getMessage(), MAX_REFUSAL), None
 
 
-def _cut(value: Any) -> Any:
-    if isinstance(value, str) and len(value) > MAX_VALUE:
-        return value[:MAX_VALUE] + "…"
+def _is_clients_fault(record: logging.LogRecord) -> bool:
+    if record.name.startswith("django.security."):
+        return True
+    status = getattr(record, "status_code", 500)
+    return record.name == "django.request" and 400 <= status < 500
+
+
+def _cut(value: Any, most: int = MAX_VALUE) -> Any:
+    if isinstance(value, str) and len(value) > most:
+        return value[:most] + "…"
     return value

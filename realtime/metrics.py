@@ -58,6 +58,11 @@ ERRORS = Counter("realtime_errors", "Error messages to clients, by their code", 
 LIMITED = Counter(
     "realtime_limited", "What was over a limit, and refused or slowed down for it", ["limit"]
 )
+REFUSED_REQUESTS = Counter(
+    "realtime_refused_requests",
+    "HTTP requests that the server refused before the application saw them, by status",
+    ["status"],
+)
 PUBLICATIONS = Counter(
     "realtime_publications",
     "Publications by this process: accepted, duplicate (of an id), refused, unconfirmed",

@@ -137,3 +137,31 @@ def test_without_a_thread_the_line_that_is_left_out_next_tries_again(
     assert log.limits._timer is None
     log.write(1, address="192.0.2.1")
     assert log.limits._timer is not None
+
+
+def build_refusal(name: str, status: int, text: str = "Bad thing: %s") -> logging.LogRecord:
+    """As Django logs an exception in a request."""
+    try:
+        raise DisallowedHost("evil")
+    except DisallowedHost:
+        record = logging.LogRecord(name, logging.ERROR, "", 0, text, ("here",), sys.exc_info())
+    record.status_code = status
+    return record
+
+
+def format_line(limits: LogLimits, record: logging.LogRecord) -> str:
+    return logging.Formatter().format(record) if limits.filter(record) else ""
+
+
+@pytest.mark.parametrize("name", ["django.security.DisallowedHost", "django.request"])
+def test_a_fault_of_a_client_is_one_short_line(name: str, open_log: OpenLog) -> None:
+    limits = open_log().limits
+    assert format_line(limits, build_refusal(name, 400)) == "Bad thing: here"
+    assert len(format_line(limits, build_refusal(name, 400, "x" * 10_000 + "%s"))) == 201
+
+
+@pytest.mark.parametrize(("name", "status"), [("django.request", 500), ("realtime", 400)])
+def test_a_fault_of_the_server_keeps_its_traceback(
+    name: str, status: int, open_log: OpenLog
+) -> None:
+    assert "Traceback" in format_line(open_log().limits, build_refusal(name, status))

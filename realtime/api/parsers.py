@@ -19,8 +19,7 @@ class StrictJSONParser(BaseParser):
         self, stream: IO[Any], media_type: str | None = None, parser_context: Any = None
     ) -> Any:
         """The decoded object; raises InvalidJSON, MessageTooBig."""
-        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE or get_settings().max_binary_bytes
-        return strict_json.decode_object(read_bounded(stream, limit))
+        return strict_json.decode_object(read_bounded(stream, find_json_limit()))
 
 
 class BytesParser(BaseParser):
@@ -33,6 +32,16 @@ class BytesParser(BaseParser):
     ) -> Any:
         """The body as bytes; raises MessageTooBig."""
         return read_bounded(stream, get_settings().max_binary_bytes)
+
+
+def find_json_limit() -> int:
+    """The longest body of JSON, in bytes."""
+    return settings.DATA_UPLOAD_MAX_MEMORY_SIZE or get_settings().max_binary_bytes
+
+
+def find_publication_limit() -> int:
+    """The longest body of a request to publish, in bytes; the server refuses it unread."""
+    return max(get_settings().max_binary_bytes, find_json_limit())
 
 
 def read_bounded(stream: IO[Any], limit: int) -> bytes:

@@ -26,7 +26,7 @@ from realtime.api.parameters import (
     READING,
     TOPIC,
 )
-from realtime.api.parsers import BytesParser, StrictJSONParser
+from realtime.api.parsers import BytesParser, StrictJSONParser, find_publication_limit
 from realtime.api.views import RestView
 from realtime.conf import Kind
 from realtime.core.entries import NPY, OCTET_STREAM
@@ -61,6 +61,7 @@ class PublicationsView(RestView):
     """`GET ?after=&epoch=&limit=`; `POST {"data", "id"?}`, or bytes with their content type."""
 
     parser_classes = (StrictJSONParser, BytesParser)
+    max_body_bytes = staticmethod(find_publication_limit)
 
     @operation(
         "read_history",

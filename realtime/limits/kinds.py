@@ -12,3 +12,8 @@ class Limit(StrEnum):
     CONNECTIONS_PER_ADDRESS = "connections_per_address"
     CONNECTIONS_PER_PROCESS = "connections_per_process"
     HANDSHAKES = "handshakes"
+    HTTP_CONNECTIONS_PER_ADDRESS = "http_connections_per_address"
+    HTTP_CONNECTIONS_PER_PROCESS = "http_connections_per_process"
+    HTTP_BODIES_PER_ADDRESS = "http_bodies_per_address"
+    HTTP_BODIES_PER_PROCESS = "http_bodies_per_process"
+    HTTP_DEADLINES = "http_deadlines"

@@ -1,8 +1,8 @@
-"""Daphne as this project runs it, `manage.py serve`: HTTP is daphne's own, WebSockets are not.
+"""Daphne as this project runs it, `manage.py serve`: WebSockets are not its own, HTTP is bounded.
 
 Daphne's WebSocket engine (autobahn) and its one `send` for everything cost most of what a
-delivery costs, and cannot do what this project promises. This package replaces the engine and
-nothing else. How it gets in, and why each piece exists:
+delivery costs, and cannot do what this project promises. This package replaces the engine, and
+puts bounds around HTTP. How it gets in, and why each piece exists:
 
 `server.py`, the `Server` subclass that daphne's command line is given.
     - `ready_callable` runs when daphne has made its factories and listens, and before anything is
@@ -10,14 +10,26 @@ nothing else. How it gets in, and why each piece exists:
     - `listen_success` keeps the listening ports, which the drain closes first.
     - `kill_all_applications` is what Twisted waits for before it stops. Daphne's own cancels
       every task, so clients see 1006 and nothing is cleaned up; ours drains (`drain.py`).
+    - `handle_reply` waits while the reader of an answer is slow. Daphne's keeps all of it.
     - `log_action` writes one structured line for a request. Daphne's has the query string in it.
 
-`channel.py`, an HTTP connection with a deadline for the head of a request, which Twisted's
-    time-out, begun anew with every byte, is not. It also lets the drain find idle connections.
+`channel.py`, an HTTP connection in which everything has a bound.
+    - It reads heads itself (`heads.py`, pure and strict), since Twisted's own closes without an
+      answer where a line is too long, and takes `chunked` beside `identity`.
+    - Each phase of a connection has a deadline, looked at twice a second: Twisted's time-out
+      begins anew with every byte.
+    - `bodies.py` says how long a body may be and counts the bytes that are held, `admission.py`
+      the connections, `answer.py` how long an answer waits for its reader.
+    - A refusal (`refusals.py`) is followed by reading and dropping for a while, or the reset that
+      closing causes would take it along.
+    - What is sent ahead is bounded: Twisted reads on without end while an answer is not read.
+
+`request.py`, a request over HTTP. Daphne's parses forms and spools bodies, both for nothing;
+    ours stays in memory, which the channel has bounded, and reaches the application in pieces.
 
 `upgrade.py`, the way in. Daphne validates a request and, for an upgrade, asks its WebSocket
     factory for a protocol and hands it the transport. `ConnectionFactory` stands in that place;
-    `UpgradableRequest` tells it which request asks, so that the request need not be parsed again.
+    `Request` tells it which request asks, so that the request need not be parsed again.
 
 `handshake.py`, from that request to the library's answer and the application's scope.
 

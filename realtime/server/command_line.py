@@ -10,7 +10,7 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 from twisted.internet import reactor, tcp, unix
 
-from realtime.server.listening import deepen_backlog
+from realtime.server.listening import deepen_backlog, raise_file_limit
 from realtime.server.options import add_options
 from realtime.server.parent import Parent
 from realtime.server.processes import EXTRA_SECONDS
@@ -53,6 +53,7 @@ class ServeCommandLine(CommandLineInterface):  # type: ignore[misc]
             drain_seconds = options.drain_seconds
             ends_at_second_signal = options.parent_fd is None
 
+        raise_file_limit()
         self.server_class: Any = ConfiguredServer
         super().run(args)
 

@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -34,6 +35,16 @@ def bind_sockets(options: Namespace) -> list[socket.socket]:
             )
         )
     return sockets
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files as the system allows it; each connection is one."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def describe_socket(listening: socket.socket) -> str:

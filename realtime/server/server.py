@@ -2,19 +2,27 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from daphne.server import Server as DaphneServer
+from django.conf import settings as django_settings
 from twisted.internet import defer
 
+from realtime.conf import get_settings
 from realtime.runtime import get_server_runtime
+from realtime.server.admission import Admission
+from realtime.server.bodies import HeldBodies
 from realtime.server.dead_sockets import watch_dead_sockets
 from realtime.server.drain import drain
 from realtime.server.socket_reader import enable_direct_reads
 from realtime.server.upgrade import install_engine
 
 logger = logging.getLogger("realtime.server")
+
+# How often deadlines of HTTP connections are looked at, in seconds.
+CHECK_INTERVAL = 0.5
 
 Background = Callable[[], Awaitable[None]]
 
@@ -35,6 +43,11 @@ class Server(DaphneServer):  # type: ignore[misc]
     def __init__(self, *args: Any, **options: Any) -> None:
         self.ports: list[Any] = []  # that listen
         self.channels: set[Any] = set()  # HTTP connections
+        settings = get_settings()
+        self.trusted_proxies: int = getattr(django_settings, "TRUSTED_PROXIES", 0)
+        # Behind a proxy all connections have its address: it counts those of its clients.
+        self.admission = Admission(settings, counts_addresses=not self.trusted_proxies)
+        self.bodies = HeldBodies(settings)
         super().__init__(*args, **options, ready_callable=self._start)
 
     def _start(self) -> None:
@@ -42,7 +55,19 @@ class Server(DaphneServer):  # type: ignore[misc]
         install_engine(self)
         loop = asyncio.get_event_loop()
         watch_dead_sockets(self, loop)
+        loop.call_later(CHECK_INTERVAL, self._check_channels, loop)
         self._starting = loop.create_task(self._start_runtime())
+
+    def _check_channels(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.call_later(CHECK_INTERVAL, self._check_channels, loop)
+        now = time.monotonic()
+        for channel in tuple(self.channels):
+            channel.check(now)
+
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        """What an application sends waits for a reader that is slow; daphne would keep it all."""
+        await protocol.wait_for_reader(len(message.get("body", b"")))
+        await super().handle_reply(protocol, message)
 
     async def _start_runtime(self) -> None:
         runtime = get_server_runtime()

@@ -1,38 +1,11 @@
-"""How our WebSocket engine gets in: daphne asks its factory for a protocol, and we are that one."""
+"""How our engine gets in: daphne asks factories for protocols, and we are those."""
 
 from typing import Any
 
-from daphne.http_protocol import WebRequest
-
 from realtime.conf import get_settings, use_own_engine
 from realtime.server.channel import Channel
+from realtime.server.request import Request
 from realtime.server.websocket import WebSocketConnection
-
-
-class UpgradableRequest(WebRequest):  # type: ignore[misc]
-    """Tells the WebSocket factory which request asks for a connection."""
-
-    channel: Any
-
-    def process(self) -> Any:
-        """Daphne checks the request; for an upgrade it then calls the factory, synchronously."""
-        factory = self.server.ws_factory
-        factory.request = self
-        # Daphne would believe it: whoever wrote "/ws" there would turn /ws/metrics, which a proxy
-        # lets through, into /metrics, which it does not. `--root-path` is what counts.
-        self.requestHeaders.removeHeader(b"Daphne-Root-Path")
-        try:
-            return super().process()
-        finally:
-            factory.request = None
-            if self.transport is None and self.channel is not None:
-                self._let_go()
-
-    def _let_go(self) -> None:
-        """The connection is a WebSocket now: leave no circle of objects behind for it."""
-        self.content.close()
-        self.channel.requests.clear()
-        self.channel = None
 
 
 class ConnectionFactory:
@@ -40,7 +13,7 @@ class ConnectionFactory:
 
     def __init__(self, server: Any) -> None:
         self._server = server
-        self.request: UpgradableRequest | None = None
+        self.request: Request | None = None
 
     def buildProtocol(self, address: Any) -> WebSocketConnection:
         """A connection for the request that is being processed."""
@@ -59,12 +32,13 @@ def install_engine(server: Any) -> None:
     factory = server.http_factory
     # A WebSocket begins as HTTP/1.1; a plain channel, without HTTP/2 to switch to, can be ours.
     factory.protocol = Channel
+    factory.timeOut = None  # the channel has deadlines of its own
     factory.acceptableProtocols = lambda: [b"http/1.1"]
     build_channel = factory.buildProtocol
 
     def build_protocol(address: Any) -> Channel:
         channel: Channel = build_channel(address)
-        channel.requestFactory = UpgradableRequest
+        channel.requestFactory = Request
         return channel
 
     factory.buildProtocol = build_protocol

@@ -174,9 +174,26 @@ def test_a_quiet_socket_outlives_the_timeouts_of_the_proxy(serve_options: dict[s
             assert silence < int(read_directive(name).removesuffix("s"))
 
 
-def test_the_proxy_takes_the_longest_publication() -> None:
-    assert read_directive("client_max_body_size") == "16m"
+def test_the_proxy_takes_bodies_as_long_as_the_server_does() -> None:
+    """Where nothing but stock daphne stands behind it, the proxy alone bounds them."""
+    inner = "client_max_body_size 16m;"
+    before, _, after = NGINX.partition(inner)
+    assert before.rstrip().endswith("location ~ ^/api/topics/[^/]+/publications/$ {")
+    assert read_directive("client_max_body_size", before + after) == "256k"
+    assert DEFAULTS["http_body_bytes"] == 256 * 1024
     assert DEFAULTS["max_binary_bytes"] == 16 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("directive", "setting"),
+    [
+        ("client_header_timeout", "http_head_timeout"),
+        ("client_body_timeout", "http_patience"),
+        ("keepalive_timeout", "http_keep_alive"),
+    ],
+)
+def test_the_proxy_waits_as_long_as_the_server_does(directive: str, setting: str) -> None:
+    assert read_directive(directive) == f"{DEFAULTS[setting]:.0f}s"
 
 
 def test_the_proxy_logs_nothing_that_can_hold_a_credential() -> None:
@@ -229,7 +246,7 @@ def test_all_speak_of_the_same_port_and_files(serve_options: dict[str, Any]) -> 
 
 def test_every_alert_is_about_metrics_that_the_server_exports() -> None:
     metrics = find_metrics()
-    assert len(metrics) == 14
+    assert len(metrics) == 15
     assert set(metrics) == set(re.findall(r"^\| `(realtime_\w+)`", read_document("metrics"), re.M))
     for rule in RULES:
         expression = rule["expr"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,3 +128,42 @@ async def test_a_slow_reader_is_bounded_and_closed(
         offsets = [message["offset"] for message in messages]
         assert offsets == list(range(1, len(offsets) + 1))
         assert len(offsets) < 250
+
+
+def read_all(connection: ssl.SSLSocket) -> bytes:
+    """What comes until the end, which must come."""
+    connection.settimeout(30)
+    answer = b""
+    with contextlib.suppress(ssl.SSLEOFError, ConnectionError):
+        while data := connection.recv(65536):
+            answer += data
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nX: " + 17_000 * b"x", 431),
+        (b"POST /api/token/ HTTP/1.1\r\nHost: a\r\nContent-Length: 600000000\r\n\r\n", 413),
+        (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 204),
+        (b"GET / HTTP/1.1\r\nX: ", 408),
+    ],
+)
+def test_a_refusal_arrives_though_the_client_sends_on(
+    secure: tuple[Server, int], context: ssl.SSLContext, data: bytes, status: int
+) -> None:
+    with (
+        socket.create_connection(("127.0.0.1", secure[1])) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(data)
+        with contextlib.suppress(OSError):
+            connection.sendall(200_000 * b"x" if status == 413 else b"")
+        assert read_all(connection).startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_a_handshake_of_tls_that_never_ends_is_cut(secure: tuple[Server, int]) -> None:
+    with socket.create_connection(("127.0.0.1", secure[1]), 30) as connection:
+        connection.sendall(b"\x16\x03\x01")
+        with contextlib.suppress(ConnectionError):
+            assert connection.recv(1) == b""
