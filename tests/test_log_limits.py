@@ -2,11 +2,13 @@
 
 import atexit
 import logging
+import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.core.exceptions import DisallowedHost
 
 from realtime import log_limits
 from realtime.log_limits import LogLimits
@@ -154,14 +156,12 @@ def format_line(limits: LogLimits, record: logging.LogRecord) -> str:
 
 
 @pytest.mark.parametrize("name", ["django.security.DisallowedHost", "django.request"])
-def test_a_fault_of_a_client_is_one_short_line(name: str, open_log: OpenLog) -> None:
-    limits = open_log().limits
+def test_a_fault_of_a_client_is_one_short_line(name: str, log: Log) -> None:
+    limits = log.limits
     assert format_line(limits, build_refusal(name, 400)) == "Bad thing: here"
     assert len(format_line(limits, build_refusal(name, 400, "x" * 10_000 + "%s"))) == 201
 
 
 @pytest.mark.parametrize(("name", "status"), [("django.request", 500), ("realtime", 400)])
-def test_a_fault_of_the_server_keeps_its_traceback(
-    name: str, status: int, open_log: OpenLog
-) -> None:
-    assert "Traceback" in format_line(open_log().limits, build_refusal(name, status))
+def test_a_fault_of_the_server_keeps_its_traceback(name: str, status: int, log: Log) -> None:
+    assert "Traceback" in format_line(log.limits, build_refusal(name, status))

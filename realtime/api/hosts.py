@@ -33,9 +33,7 @@ def refuse_strangers(get_response: Answer) -> Answer:
             )
             return answer_bad_request(request, error)
         except SuspiciousOperation as error:
-            logger.info(
-                "request refused: %s", error, extra={"address": _find_address(request)}
-            )
+            logger.info("request refused: %s", error, extra={"address": _find_address(request)})
             return answer_bad_request(request, error)
         return await get_response(request)
 
