@@ -186,6 +186,21 @@ async def test_without_a_token_the_answer_is_401_and_names_the_scheme(
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
 
+async def test_another_scheme_in_authorization_is_no_credential(
+    server: Server, token: str, name: str
+) -> None:
+    basic, bearer = ("Authorization", "Basic YTpi"), ("Authorization", f"Bearer {token}")
+    url = f"{server.http}/api/topics/broadcast:{name}/publications/"
+    async with httpx.AsyncClient(timeout=30, verify=is_secure(server)) as http:
+        refused = await http.post(url, headers=[basic], json={"data": 1})
+        assert_refused(refused, 401, "authentication_required")
+        assert refused.headers["WWW-Authenticate"].startswith("Bearer")
+        for headers in ([basic, bearer], [bearer, basic]):
+            assert (await http.post(url, headers=headers, json={"data": 1})).status_code == 201
+        twice = await http.post(url, headers=[bearer, bearer], json={"data": 1})
+        assert_refused(twice, 401, "invalid_token")
+
+
 @pytest.mark.parametrize("bad", ["junk", "a.b.c", "two parts"])
 async def test_a_bad_token_is_401_invalid_token(server: Server, name: str, bad: str) -> None:
     response = await post(server, f"broadcast:{name}", bad, json={"data": 1})
