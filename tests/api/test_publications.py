@@ -11,7 +11,7 @@ import jwt
 import numpy as np
 import pytest
 
-from tests.clients import Client, open_client, save_array
+from tests.clients import Client, open_client, save_array, save_as_julia_does
 from tests.servers import Project, Server, start_server
 
 NPY = "application/x-npy"
@@ -107,7 +107,7 @@ async def test_samples_are_published_as_json_or_as_an_array(
         response = await post(server, topic, token, json={"data": {"values": [2, None, 3]}})
         assert response.json()["offset"] == 2
         assert (await client.receive())["count"] == 3
-        array = save_array(np.array([5, 9], np.int8))
+        array = save_as_julia_does(np.array([5, 9], np.int8))
         assert (await post(server, topic, token, type=NPY, content=array)).json()["offset"] == 3
         message = await client.receive()
         assert (message["offset"], message["value"], message["count"]) == (3, 9.0, 5)
