@@ -5,7 +5,7 @@ import logging
 import ssl
 from collections.abc import Callable, Iterator
 
-from realtime_client.closes import Verdict, judge_close, judge_handshake, unshift_code
+from realtime_client.closes import Code, Verdict, judge_close, judge_handshake, unshift_code
 from realtime_client.config import Config
 from realtime_client.errors import (
     ConnectionEnded,
@@ -75,6 +75,7 @@ class Supervisor:
         self._first: asyncio.Future[None] = self._loop.create_future()
         self._link: Link | None = None
         self._attempt = 0
+        self._has_expired = False  # a 4001 came, and no session has begun since
         self._refusal: ServerError | None = None
         self._task: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -151,6 +152,7 @@ class Supervisor:
             self._refusal = session.refusal
         if self.state is State.CLOSED:  # by this program, in the meantime
             raise StreamClosed
+        self._has_expired = False
         self.hello, self.subscribed = session.hello, session.subscribed
         if self.position is None or self._tracker.position is None:
             self.position = self._tracker.position
@@ -200,8 +202,15 @@ class Supervisor:
     def _examine(self, error: Exception) -> tuple[int | None, str, Verdict]:
         match error:
             case ConnectionLost():
-                verdict = judge_close(error.code, error.reason, token=self._tokens.source)
-                return unshift_code(error.code), error.reason, verdict
+                code = unshift_code(error.code)
+                verdict = judge_close(
+                    code,
+                    error.reason,
+                    token=self._tokens.source,
+                    expired_before=self._has_expired,
+                )
+                self._has_expired |= code == Code.TOKEN_EXPIRED
+                return code, error.reason, verdict
             case HandshakeRefused():
                 return None, error.reason, judge_handshake(error.status, error.header)
             case ssl.SSLCertVerificationError():

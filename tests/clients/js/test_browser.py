@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.clients.js.conftest import Tab
+from tests.clients.js.conftest import OpenTab
 from tests.clients.js.proxy import AskingProxy, Proxy
 from tests.servers import ROOT, Project, Server
 
 README = ROOT / "clients" / "js" / "README.md"
-OpenTab = Callable[[str], Tab]
+
 MISSED = "from realtime import publish\nfor d in 'missed', 'missed too': publish('broadcast:t', d)"
 POST = """fetch("/api/token/%s", {
     method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(%s)

@@ -96,6 +96,7 @@ def test_a_close_is_judged_as_in_the_vectors(case: Any) -> None:
         case["reason"],
         token=TokenSource(case["token"]),
         began_by_client=case["began_by_client"],
+        expired_before=case.get("expired_before", False),
     )
     assert verdict.is_final == (case["action"] == "final")
     assert verdict.delay == case["delay"]
