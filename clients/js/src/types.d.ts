@@ -241,10 +241,18 @@ export interface StreamEvents {
   refreshed: Refreshed;
 }
 
+/** As the DOM has it; Node's types do not know it. */
+export interface ListenOptions {
+  capture?: boolean;
+  once?: boolean;
+  passive?: boolean;
+  signal?: AbortSignal;
+}
+
 type Listen = <K extends keyof StreamEvents>(
   type: K,
   listener: (event: CustomEvent<StreamEvents[K]>) => void,
-  options?: boolean | AddEventListenerOptions,
+  options?: boolean | ListenOptions,
 ) => void;
 
 /** EventTarget, with these events. */
