@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from realtime_client.closes import judge_handshake
 from realtime_client.errors import ConnectionEnded
+from realtime_client.home import Process
 
 # An access token is given again while it lasts for longer than this (s): more than the time
 # before its end at which a stream renews it.
@@ -45,6 +46,11 @@ class SignIn:
         self._username = username
         self._password = password
         self._ssl = ssl
+        self._begin()
+
+    def _begin(self) -> None:
+        """Have no token yet."""
+        self._process = Process()
         self._lock = threading.Lock()
         self._access = ""
         self._refresh = ""
@@ -53,6 +59,9 @@ class SignIn:
 
     def __call__(self) -> str:
         """An access token that lasts for a while."""
+        if self._process.is_forked:
+            # Used by both, the refresh token would look stolen, which ends the sign-in of both.
+            self._begin()
         with self._lock:
             if not self._access or self._lasts.is_over:
                 self._renew()
@@ -60,6 +69,8 @@ class SignIn:
 
     def discard(self, token: str) -> None:
         """The server found this one expired, whatever the clock here says: give it no more."""
+        if self._process.is_forked:
+            self._begin()
         with self._lock:
             if token == self._access:
                 self._access = ""
