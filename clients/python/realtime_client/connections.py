@@ -80,6 +80,7 @@ class Connections:
         self._all_back.set()
 
     async def __aenter__(self) -> Self:
+        self._check_home()
         return self
 
     async def __aexit__(
