@@ -32,6 +32,8 @@ class Code(IntEnum):
 _FINAL = frozenset(Code) - {
     *(Code.NORMAL, Code.ABNORMAL, Code.SERVICE_RESTART, Code.TRY_AGAIN_LATER, Code.TOKEN_EXPIRED)
 }
+# The connection broke, and the server did not say why.
+SAY_NOTHING = frozenset({1001, 1005, Code.ABNORMAL})
 _TELL_WHEN = (Code.SERVICE_RESTART, Code.TRY_AGAIN_LATER)
 
 # Some servers let an application send no code below 3000 but 1000, so they add this.

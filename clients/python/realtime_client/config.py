@@ -31,7 +31,8 @@ class Config:
     max_incoming        messages (and bytes) that wait to be read; beyond, nothing more is received
     max_outgoing        publications (and bytes) that wait to be confirmed
     max_message_bytes   the longest single message that is taken
-    headers             for the handshake, besides Authorization
+    headers             for the handshake; with an Authorization of another scheme among them, or a
+                        username and a password in the address, the token goes as a subprotocol
     ssl                 for wss://; None: the system's certificates
     proxy               True: as the environment says; None: none; else its address
     chance              random numbers in [0, 1)

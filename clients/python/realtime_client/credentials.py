@@ -10,7 +10,7 @@ import urllib.request
 from http import HTTPStatus
 from http.client import BadStatusLine, IncompleteRead
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from realtime_client.closes import judge_handshake
 from realtime_client.errors import ConnectionEnded
@@ -42,7 +42,11 @@ class SignIn:
         scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
         if scheme not in ("http", "https") or not parts.netloc:
             raise ValueError(f"{url!r} is no address of a server")
-        self._root = f"{scheme}://{parts.netloc}/api/token/"
+        userinfo, _, host = parts.netloc.rpartition("@")
+        self._root = f"{scheme}://{host}/api/token/"
+        self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if userinfo:  # of a proxy that asks for HTTP Basic
+            self._headers["Authorization"] = f"Basic {_encode_basic(userinfo)}"
         self._username = username
         self._password = password
         self._ssl = ssl
@@ -100,7 +104,7 @@ class SignIn:
         request = urllib.request.Request(  # noqa: S310 (http or https: checked above)
             self._root + path,
             json.dumps(fields).encode(),
-            {"Content-Type": "application/json", "Accept": "application/json"},
+            self._headers,
         )
         try:
             with urllib.request.urlopen(  # noqa: S310  # nosec B310
@@ -144,6 +148,10 @@ class _Countdown:
     @property
     def is_over(self) -> bool:
         return time.monotonic() >= self._ends[0] or time.time() >= self._ends[1]
+
+
+def _encode_basic(userinfo: str) -> str:
+    return base64.b64encode(unquote(userinfo).encode()).decode()
 
 
 def _read_lifetime(token: str) -> float:
