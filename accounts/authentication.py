@@ -7,7 +7,7 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from accounts.bearer import CHALLENGE, parse_bearer
+from accounts.bearer import CHALLENGE, find_bearer
 from accounts.metrics import Where, count_bad_token
 from accounts.models import User
 from accounts.validation import validate_access_token
@@ -22,11 +22,11 @@ class AccessTokenAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[User, Identity] | None:
         """The user and identity; AuthenticationFailed (401) for a bad token."""
-        header = get_authorization_header(request)
-        if header[:6].lower() != b"bearer":
-            return None
         with bad_tokens_as_401("rest"):
-            identity = validate_access_token(parse_bearer(header))
+            token = find_bearer([get_authorization_header(request)])
+            if token is None:
+                return None
+            identity = validate_access_token(token)
         return identity.user, identity
 
     def authenticate_header(self, request: Request) -> str:

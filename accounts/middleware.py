@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from django.contrib.auth.models import AnonymousUser
 
 from accounts.asgi_types import ASGIApp, Receive, Scope, Send
-from accounts.bearer import parse_bearer
+from accounts.bearer import find_bearer
 from accounts.keys import get_keys
 from accounts.metrics import count_bad_token
 from accounts.validation import avalidate_access_token
@@ -77,10 +77,9 @@ async def _authenticate(token: str) -> Identity:
 
 def find_token(*, headers: Headers, subprotocols: Iterable[str]) -> str | None:
     """The first credential, None where there is none; InvalidToken for a malformed one."""
-    authorization = [value for name, value in headers if name == _AUTHORIZATION]
-    if authorization:
-        # Two such headers are joined to one that is malformed.
-        return parse_bearer(b", ".join(authorization))
+    token = find_bearer(value for name, value in headers if name == _AUTHORIZATION)
+    if token is not None:
+        return token
     for subprotocol in subprotocols:
         if subprotocol.startswith(BEARER_SUBPROTOCOL):
             token = subprotocol.removeprefix(BEARER_SUBPROTOCOL)

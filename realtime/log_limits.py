@@ -5,7 +5,7 @@
 
 Lines of one kind (logger, level, text before its values are put in) are bounded for each client's
 address, and for the server itself where a line names none; so are all lines together. What is left
-out is counted, and a line a minute says how much, of what and of whom. Long values are cut, and what
+out is counted, and a line a minute says how much, of what and of whom. Long values are cut; what
 Django logs of a request that it refused has no traceback.
 """
 

@@ -2,6 +2,7 @@
 
 Accepted is what any parser in any language understands: format 1.0 or 2.0, C order,
 little-endian, a boolean, integer, float or complex dtype of a fixed size, up to 8 dimensions.
+Fortran order is accepted where it is the same: the writers of Julia and Fortran state it always.
 Everything else raises InvalidArray, before anything is allocated. Whatever is accepted here,
 `numpy.load(io.BytesIO(data), allow_pickle=False)` reads as well.
 
@@ -69,15 +70,23 @@ def parse_header(prefix: Pieces) -> ArrayHeader:
 @lru_cache(maxsize=64)
 def _parse_text(text: bytes, start: int) -> ArrayHeader:
     fields = _read_fields(text)
-    if fields["fortran_order"] is not False:
-        raise InvalidArray("fortran_order has to be False: send numpy.ascontiguousarray(array)")
-    descr, shape = fields["descr"], fields["shape"]
+    descr, shape, is_fortran = fields["descr"], fields["shape"], fields["fortran_order"]
+    if not isinstance(is_fortran, bool):
+        raise InvalidArray("fortran_order has to be False or True")
     dtype = _BY_DESCR.get(descr) if isinstance(descr, str) else None
     if dtype is None:
         raise InvalidArray(f"the dtype has to be little-endian and one of {_NAMES}")
     if not isinstance(shape, tuple):
         raise InvalidArray("the shape has to be a tuple of integers")
-    return ArrayHeader(dtype, _check_shape(shape, dtype), start)
+    checked = _check_shape(shape, dtype)
+    if is_fortran and _has_an_order(checked):
+        raise InvalidArray(
+            "Fortran order is accepted where at most one dimension is longer than 1: send "
+            "numpy.ascontiguousarray(array), in Julia vec(permutedims(array, ndims(array):-1:1)), "
+            "in Fortran reshape(transpose(array), [size(array)]), since the .npy writers of these "
+            "two know no C order"
+        )
+    return ArrayHeader(dtype, checked, start)
 
 
 def check_array(data: Pieces) -> ArrayHeader:
@@ -177,6 +186,11 @@ def _check_shape(shape: Sequence[object], dtype: np.dtype[Any]) -> tuple[int, ..
     if math.prod(size for size in checked if size) * dtype.itemsize > _MAX_BYTES:
         raise ArrayTooBig("an array of this shape is too big for any machine")
     return checked
+
+
+def _has_an_order(shape: tuple[int, ...]) -> bool:
+    """Whether the bytes differ between C order and Fortran order."""
+    return 0 not in shape and sum(size > 1 for size in shape) > 1
 
 
 def _format_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:

@@ -17,6 +17,17 @@ from realtime import errors
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+# The values of Authorization headers that other software brings along.
+FOREIGN = [
+    [b""],
+    [b"Basic YTpi"],
+    [b"Negotiate YIIJvwYGKwYBBQUCoIIJ"],
+    [b'Digest username="a, Bearer b", realm="r", uri="/ws/", nc=00000001, response="6629"'],
+    [b"AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=c"],
+    [b"Bearerx y"],
+    [b"Basic YTpi", b"Negotiate YII="],
+]
+
 
 def handshake(*, authorization: list[bytes] | None = None, offered: list[str] | None = None) -> Any:
     headers = [(b"host", b"testserver")]
@@ -126,10 +137,19 @@ def test_an_expired_token_is_told_apart(forge: Any) -> None:
 
 @pytest.mark.parametrize(
     "authorization",
-    [[b""], [b"Bearer"], [b"Bearer "], [b"Basic YTpi"], [b"Bearer a b"], [b"Bearer \xff"]],
+    [
+        [b"Bearer"],
+        [b"Bearer "],
+        [b"Bearer:"],
+        [b"Bearer a b"],
+        [b"Bearer a,b"],
+        [b"Bearer \xff"],
+        [b"Basic YTpi", b"Bearer"],
+        [b"Basic YTpi,Bearer"],
+    ],
     ids=str,
 )
-def test_a_malformed_header_is_an_error_and_a_good_subprotocol_does_not_mend_it(
+def test_a_malformed_bearer_header_is_an_error_and_a_good_subprotocol_does_not_mend_it(
     authorization: list[bytes], forge: Any
 ) -> None:
     offered = [f"realtime.bearer.{forge()}"]
@@ -137,7 +157,24 @@ def test_a_malformed_header_is_an_error_and_a_good_subprotocol_does_not_mend_it(
     assert_refused(scope, errors.InvalidToken)
 
 
-def test_two_authorization_headers_are_an_error(forge: Any) -> None:
+@pytest.mark.parametrize("authorization", FOREIGN, ids=str)
+def test_a_foreign_scheme_is_no_credential(
+    authorization: list[bytes], forge: Any, sign_in: SignIn
+) -> None:
+    offered = ["realtime.v1", f"realtime.bearer.{forge()}"]
+    assert_signed_in(pass_through(handshake(authorization=authorization, offered=offered)), sign_in)
+    assert async_to_sync(pass_through(handshake(authorization=authorization))["identify"])() is None
+    header = b"Bearer " + forge().encode()
+    for several in ([*authorization, header], [header, *authorization]):
+        assert_signed_in(pass_through(handshake(authorization=several)), sign_in)
+
+
+def test_a_bad_bearer_subprotocol_beside_a_foreign_scheme_is_an_error() -> None:
+    given = handshake(authorization=[b"Basic YTpi"], offered=["realtime.bearer.garbage"])
+    assert_refused(pass_through(given), errors.InvalidToken)
+
+
+def test_two_bearer_headers_are_an_error(forge: Any) -> None:
     header = b"Bearer " + forge().encode()
     assert_refused(pass_through(handshake(authorization=[header, header])), errors.InvalidToken)
 

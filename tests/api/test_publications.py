@@ -11,7 +11,7 @@ import jwt
 import numpy as np
 import pytest
 
-from tests.clients import Client, open_client, save_array
+from tests.clients import Client, open_client, save_array, save_as_julia_does
 from tests.servers import Project, Server, start_server
 
 NPY = "application/x-npy"
@@ -107,7 +107,7 @@ async def test_samples_are_published_as_json_or_as_an_array(
         response = await post(server, topic, token, json={"data": {"values": [2, None, 3]}})
         assert response.json()["offset"] == 2
         assert (await client.receive())["count"] == 3
-        array = save_array(np.array([5, 9], np.int8))
+        array = save_as_julia_does(np.array([5, 9], np.int8))
         assert (await post(server, topic, token, type=NPY, content=array)).json()["offset"] == 3
         message = await client.receive()
         assert (message["offset"], message["value"], message["count"]) == (3, 9.0, 5)
@@ -184,6 +184,21 @@ async def test_without_a_token_the_answer_is_401_and_names_the_scheme(
     response = await post(server, f"broadcast:{name}", None, json={"data": 1})
     assert_refused(response, 401, "authentication_required")
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+async def test_another_scheme_in_authorization_is_no_credential(
+    server: Server, token: str, name: str
+) -> None:
+    basic, bearer = ("Authorization", "Basic YTpi"), ("Authorization", f"Bearer {token}")
+    url = f"{server.http}/api/topics/broadcast:{name}/publications/"
+    async with httpx.AsyncClient(timeout=30, verify=is_secure(server)) as http:
+        refused = await http.post(url, headers=[basic], json={"data": 1})
+        assert_refused(refused, 401, "authentication_required")
+        assert refused.headers["WWW-Authenticate"].startswith("Bearer")
+        for headers in ([basic, bearer], [bearer, basic]):
+            assert (await http.post(url, headers=headers, json={"data": 1})).status_code == 201
+        twice = await http.post(url, headers=[bearer, bearer], json={"data": 1})
+        assert_refused(twice, 401, "invalid_token")
 
 
 @pytest.mark.parametrize("bad", ["junk", "a.b.c", "two parts"])

@@ -83,3 +83,11 @@ def save_array(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array)
     return buffer.getvalue()
+
+
+def save_as_julia_does(array: np.ndarray) -> bytes:
+    """A `.npy` file as the writers of Julia and Fortran make it: always in Fortran order."""
+    file = io.BytesIO()
+    header = {"descr": array.dtype.str, "fortran_order": True, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue() + array.tobytes(order="F")

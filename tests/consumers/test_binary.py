@@ -22,7 +22,7 @@ from realtime.core.messages import ArrayRequest
 from realtime.core.topics import parse_topic
 from realtime.frames import frame_text
 from realtime.outbox import Outbox
-from tests.clients import TIMEOUT, Client, open_client, save_array
+from tests.clients import TIMEOUT, Client, open_client, save_array, save_as_julia_does
 from tests.servers import Project, Server, start_server
 
 MIB = 1024 * 1024
@@ -241,6 +241,27 @@ async def test_version_two_of_the_format_is_taken(server: Server, token: str, na
     async with open_binary(server, token, name) as client:
         await client.send(data)
         assert (await receive_bytes(client))[1] == data
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (1, 4), (0, 3)], ids=str)
+async def test_fortran_order_is_sent_on_as_it_came_where_it_makes_no_difference(
+    server: Server, token: str, name: str, shape: tuple[int, ...]
+) -> None:
+    data = save_as_julia_does(np.ones(shape))
+    async with open_binary(server, token, name) as client:
+        await client.send(data)
+        header, got = await receive_bytes(client)
+        assert (header["shape"], got) == ([*shape], data)
+
+
+async def test_fortran_order_that_matters_is_refused_with_what_to_do_in_each_language(
+    server: Server, token: str, name: str
+) -> None:
+    async with open_binary(server, token, name) as client:
+        await client.send(save_as_julia_does(np.ones((2, 3))))
+        detail = (await receive_error(client))["detail"]
+        for word in ("numpy.ascontiguousarray", "Julia", "permutedims", "in Fortran reshape"):
+            assert word in detail
 
 
 @pytest.mark.parametrize(

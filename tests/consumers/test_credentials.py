@@ -72,6 +72,21 @@ def bad_tokens(project: Project, token: str, remake: Remake) -> dict[str, str]:
 # The three credentials
 
 
+@pytest.mark.parametrize("foreign", ["Basic YTpi", 'Digest username="a, b"', "Negotiate YII="])
+async def test_another_scheme_in_the_header_leaves_the_other_credentials_their_turn(
+    url: str, token: str, foreign: str
+) -> None:
+    headers = {"Authorization": foreign}
+    offered = ["realtime.v1", bearer(token)]
+    async with open_client(url, subprotocols=offered, additional_headers=headers) as client:
+        assert (await client.receive_type("hello"))["user"] == "anna"
+    async with open_client(url, additional_headers=headers) as client:
+        await client.send(authenticate(token))
+        assert (await client.receive_type("hello"))["user"] == "anna"
+    async with open_client(url, additional_headers=headers) as client:
+        assert await client.wait_closed() == (4501, [])
+
+
 async def test_a_header_signs_in(url: str, token: str) -> None:
     async with open_client(url, token) as client:
         hello = await client.receive_type("hello")

@@ -5,14 +5,14 @@ import json
 import time
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.clients import TIMEOUT, Client, open_client, save_array
+from tests.clients import TIMEOUT, Client, open_client, save_array, save_as_julia_does
 from tests.servers import Project, Server, start_server
 
 EXTRA = ("sum", "var", "median", "p90", "p95", "p99", "first", "rate", "nan_count")
@@ -192,12 +192,13 @@ async def test_a_sample_without_a_timestamp_gets_the_clock_of_the_server(
         assert before - 1 < first == second < time.time() + 1
 
 
+@pytest.mark.parametrize("save", [save_array, save_as_julia_does])
 @pytest.mark.parametrize("dtype", ["int16", "uint8", "float32", "float64"])
 async def test_a_lone_one_dimensional_array_is_samples_without_an_ack(
-    server: Server, token: str, name: str, dtype: str
+    server: Server, token: str, name: str, dtype: str, save: Callable[[np.ndarray], bytes]
 ) -> None:
     async with open_stats(server, token, name) as session:
-        await session.client.send(save_array(np.array([1, 2, 6], dtype)))
+        await session.client.send(save(np.array([1, 2, 6], dtype)))
         message = await session.client.receive()
         assert message["type"] == "stats"
         assert (message["offset"], message["count"], message["mean"]) == (1, 3, 3.0)

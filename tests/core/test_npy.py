@@ -126,6 +126,28 @@ def test_any_memory_layout_is_written_in_c_order_and_little_endian(array):
     np.testing.assert_array_equal(read_array(data), array)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(), (1,), (5,), (0,), (0, 3), (2, 0, 2), (1, 4, 1), (1,) * 8])
+def test_fortran_order_is_accepted_where_it_is_the_same(dtype, shape):
+    array = (np.arange(math.prod(shape)) % 7).astype(dtype).reshape(shape)
+    data = build(entry(descr=array.dtype.str, fortran_order=True, shape=shape), array.tobytes())
+    assert_same(read_array(data), array)
+    np.testing.assert_array_equal(load(data), array)
+
+
+@quick
+@given(ARRAYS)
+def test_fortran_order_is_refused_exactly_where_it_differs(array):
+    fields = {"descr": array.dtype.str, "fortran_order": True, "shape": array.shape}
+    data = build(entry(**fields), array.tobytes(order="F"))
+    by_number = np.arange(array.size).reshape(array.shape)
+    if by_number.tobytes(order="F") == by_number.tobytes(order="C"):
+        assert_same(read_array(data), array)
+    else:
+        with pytest.raises(InvalidArray, match=r"ascontiguousarray.*Julia.*Fortran"):
+            check_array(data)
+
+
 def test_writing_a_plain_array_copies_it_once():
     array = np.zeros(1_000_000)
     tracemalloc.start()
@@ -277,6 +299,8 @@ HOSTILE = {
     "order that says nothing": build(entry(descr="|f8"), bytes(48)),
     "fortran order": save(np.asfortranarray(np.zeros((2, 3)))),
     "order as a number": build(entry(fortran_order=0), bytes(48)),
+    "fortran order of one": build(entry(fortran_order=1, shape=(6,)), bytes(48)),
+    "fortran order among ones": build(entry(fortran_order=True, shape=(1, 2, 1, 3)), bytes(48)),
     "length too long": build(entry(), length=2000),
     "length too short": build(entry(), bytes(48), length=20),
     "length zero": build("", entry().encode()),

@@ -5,11 +5,14 @@
  * @import {Backoff, Options, Position, State, StateChange} from "./types.js"
  */
 
+import { Alarm } from "./alarm.js";
 import { ConnectionEnded, RetriesExhausted } from "./errors.js";
-import { Heartbeat } from "./heartbeat.js";
-import { LONGEST_WAIT, judgeClose, judgeHandshake, pickDelay, unshiftCode } from "./retries.js";
+import { Heartbeat, WAKING_PATIENCE } from "./heartbeat.js";
+import { isOffline, watchPage } from "./page.js";
+import { LONGEST_WAIT, TOKEN_EXPIRED, judgeClose, judgeHandshake, pickDelay, saysNothing, unshiftCode } from "./retries.js";
 
 const OPEN = 1; // the readyState of a socket
+const OFFLINE_LOOK = 5000; // ms; should the event "online" never come
 const NORMAL = 1000;
 const ABNORMAL = 1006;
 const SUBPROTOCOL = "realtime.v1";
@@ -43,10 +46,16 @@ export class Link {
   #opening = 0; // counts attempts, so that the late token of an older one is not used
   #retries = 0; // since a connection was stable
   #renew = false; // the server found the last token expired
-  #holds = false; // `online` is no reason to come back: the server said when, or the reader is behind
-  #behind = false;
-  /** @type {Record<string, ReturnType<typeof setTimeout>>} */
-  #timers = {};
+  #isFree = false; // what ends this attempt is not counted: it began with what the browser did
+  #isExcused = false; // a loss was not counted since timers had stood still; the next one is
+  #isAway = false; // the page is about to be frozen, or is
+  #worksOffline = false; // a session began although the browser says that there is no network
+  #expired = false; // the last token was, or the session's cookie, and nobody has let us in since
+  #holds = false; // the server said when to come back
+  #behind = false; // the reader is
+  #due = new Alarm(); // the next attempt, or the end of the present one
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #stable;
   #page = new AbortController(); // of the listeners to its events
 
   /** @param {URL} url @param {LinkOptions} options @param {Hooks} hooks */
@@ -55,11 +64,18 @@ export class Link {
     this.#options = options;
     this.#hooks = hooks;
     this.#heartbeat = new Heartbeat(
-      hooks.ping,
-      () => this.#lost(ABNORMAL, "the server did not answer a ping"),
+      { ping: hooks.ping, wake: () => this.#wake(), die: (woken) => this.#die(woken) },
       options.pongTimeout,
     );
-    this.#listenToPage();
+    watchPage(
+      {
+        leave: () => (this.#isAway = true),
+        restore: () => this.#wake(true),
+        wake: () => this.#wake(),
+        doubt: () => this.state === "live" && this.#heartbeat.probe(),
+      },
+      this.#page.signal,
+    );
     this.#open();
   }
 
@@ -84,9 +100,10 @@ export class Link {
    */
   goLive(pingInterval) {
     const socket = this.#socket;
-    clearTimeout(this.#timers.connect);
-    this.#renew = false;
-    this.#timers.stable = setTimeout(() => (this.#retries = 0), this.#options.stableAfter);
+    this.#due.clear();
+    this.#renew = this.#expired = this.#isFree = this.#isExcused = false;
+    this.#worksOffline = isOffline();
+    this.#stable = setTimeout(() => (this.#retries = 0), this.#options.stableAfter);
     this.#heartbeat.start(pingInterval);
     this.#become("live");
     return socket === this.#socket;
@@ -102,7 +119,7 @@ export class Link {
   /** Drop the connection until `catchUp()`. */
   hangUp() {
     this.#detach();
-    this.#holds = this.#behind = true;
+    this.#behind = true;
     this.#become("waiting", { reason: "the loop over this stream is behind" });
   }
 
@@ -110,17 +127,28 @@ export class Link {
     if (this.#behind) this.#open();
   }
 
-  /** Come back later. @param {number | undefined} code @param {string} reason @param {number | null} [told] ms */
-  retry(code, reason, told = null) {
+  /**
+   * Come back later.
+   *
+   * @param {number | undefined} code
+   * @param {string} reason
+   * @param {{told?: number | null, isFree?: boolean}} [how] `told`: in so many ms, says the server;
+   *   `isFree`: at once, since the page did this, and should that fail, it is not counted
+   */
+  retry(code, reason, { told = null, isFree = false } = {}) {
     if (this.ended) return; // by a listener, who heard of this first
     const { backoff, random, maxRetries } = this.#options;
-    if (this.#retries >= maxRetries) return this.end(new RetriesExhausted(code, reason));
+    const isCounted = !isFree && !this.#isFree && !this.#isAway && !isOffline();
+    if (isCounted && this.#retries >= maxRetries) return this.end(new RetriesExhausted(code, reason));
     this.#detach();
-    const delay = Math.min(told ?? pickDelay(this.#retries, backoff, random), LONGEST_WAIT);
-    this.#retries += 1;
+    const delay = isFree ? 0 : Math.min(told ?? pickDelay(this.#retries, backoff, random), LONGEST_WAIT);
+    if (isCounted) {
+      this.#retries += 1;
+      this.#isExcused = false;
+    }
     this.#holds = told !== null;
-    this.#timers.retry = setTimeout(() => this.#open(), delay);
-    this.#become("waiting", { code, reason, retryAt: Date.now() + delay });
+    this.#due.set(delay, () => this.#comeBack(isFree));
+    this.#become("waiting", { code, reason, ...(this.#isCutOff ? {} : { retryAt: Date.now() + delay }) });
   }
 
   /** For good. @param {ConnectionEnded} error */
@@ -134,8 +162,42 @@ export class Link {
     this.#become("closed", { code: error.code, reason: error.reason });
   }
 
-  async #open() {
+  /** There is no use in trying, until an event of the page says otherwise. */
+  get #isCutOff() {
+    return this.#isAway || (isOffline() && !this.#worksOffline);
+  }
+
+  /** The wait is over. @param {boolean} isFree */
+  #comeBack(isFree) {
+    this.#holds = false;
+    if (this.#isCutOff) this.#due.set(OFFLINE_LOOK, () => this.#comeBack(isFree));
+    else this.#open(isFree);
+  }
+
+  /**
+   * The page runs again, or is looked at, or the network is back. What happened meanwhile is no
+   * failure of the server, so to come back costs no attempt, and the delays start afresh.
+   *
+   * @param {boolean} [isCut] it comes out of the back/forward cache: whatever was open is gone
+   */
+  #wake(isCut = false) {
+    this.#isAway = false;
+    if (this.state === "live" && !isCut) return this.#heartbeat.probe();
+    if (this.state === "connecting" && !isCut && !this.#due.isOverdue) return;
+    if (this.#behind || (this.#holds && this.#due.left > 0)) return;
+    if (this.#isCutOff) {
+      if (this.state !== "waiting") this.retry(ABNORMAL, "there is no network");
+      return;
+    }
+    this.#detach();
+    this.#retries = 0;
+    this.#open(true);
+  }
+
+  /** @param {boolean} [isFree] should it fail, it is not counted */
+  async #open(isFree = false) {
     this.#holds = this.#behind = false;
+    this.#isFree = isFree;
     const opening = ++this.#opening;
     this.#become("connecting");
     await undefined; // so that the caller of connect() can add listeners before anything happens
@@ -191,10 +253,22 @@ export class Link {
       if (socket !== this.#socket) return;
       this.#follow(judgeHandshake(status, headers["retry-after"]), ABNORMAL, `HTTP status ${status}`);
     });
-    this.#timers.connect = setTimeout(
-      () => this.#lost(ABNORMAL, "the server took too long"),
-      this.#options.connectTimeout,
-    );
+    this.#await(this.#options.connectTimeout);
+  }
+
+  /** The session has to begin in time. @param {number} patience ms @param {boolean} [again] the last time was no good */
+  #await(patience, again = false) {
+    this.#due.set(patience, (late) => {
+      if (late && !again) this.#await(Math.min(patience, WAKING_PATIENCE), true);
+      else this.#lost(ABNORMAL, "the server took too long", late);
+    });
+  }
+
+  /** No pong came. @param {boolean} woken */
+  #die(woken) {
+    const reason = "the server did not answer a ping";
+    if (woken) this.retry(ABNORMAL, reason, { isFree: true });
+    else this.#lost(ABNORMAL, reason);
   }
 
   /** Let go of the socket, whatever it does from here on. */
@@ -202,23 +276,29 @@ export class Link {
     const socket = this.#socket;
     this.#socket = null;
     this.#opening += 1;
-    for (const timer of Object.values(this.#timers)) clearTimeout(timer);
+    clearTimeout(this.#stable);
+    this.#due.clear();
     this.#heartbeat.stop();
     this.#hooks.lose();
     socket?.close(NORMAL);
   }
 
-  /** @param {number} code @param {string} reason */
-  #lost(code, reason) {
+  /** @param {number} code @param {string} reason @param {boolean} [late] timers have stood still meanwhile */
+  #lost(code, reason, late = this.#heartbeat.hasStoodStill || this.#due.isOverdue) {
     const renewable = typeof this.#options.token === "function";
-    this.#follow(judgeClose(code, reason, { renewable }), unshiftCode(code), reason);
+    const verdict = judgeClose(code, reason, { renewable, expiredBefore: this.#expired });
+    this.#expired ||= unshiftCode(code) === TOKEN_EXPIRED;
+    if (this.#heartbeat.isInDoubt && saysNothing(code)) return this.retry(code, reason, { isFree: true });
+    // With jitter: the timers of a hidden page are late most of the time, also when a server dies.
+    if (late && !this.#isExcused && saysNothing(code)) this.#isFree = this.#isExcused = true;
+    this.#follow(verdict, unshiftCode(code), reason);
   }
 
   /** @param {Verdict} verdict @param {number} code @param {string} reason */
   #follow({ final, delay, renew }, code, reason) {
     if (final) return this.end(new ConnectionEnded(code, reason));
     this.#renew ||= renew;
-    this.retry(code, reason, delay);
+    this.retry(code, reason, { told: delay });
   }
 
   /** @param {State} state @param {{code?: number | undefined, reason?: string, retryAt?: number}} [more] */
@@ -226,23 +306,5 @@ export class Link {
     const previous = this.state;
     this.state = state;
     if (state !== previous) this.#hooks.change({ state, previous, ...more });
-  }
-
-  #listenToPage() {
-    const { document, addEventListener } = globalThis;
-    const { signal } = this.#page;
-    const probe = () => {
-      if (this.state === "live") this.#heartbeat.probe();
-    };
-    const returnNow = () => {
-      if (this.state === "waiting" && !this.#holds) this.reconnect();
-      else probe(); // perhaps it is another network
-    };
-    const look = () => {
-      if (document.visibilityState === "visible") probe();
-    };
-    addEventListener?.("online", returnNow, { signal });
-    addEventListener?.("offline", probe, { signal });
-    document?.addEventListener("visibilitychange", look, { signal });
   }
 }

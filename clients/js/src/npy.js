@@ -29,12 +29,18 @@ const DTYPES = [
 const MAGIC = "\x93NUMPY";
 const MOST_DIMENSIONS = 8;
 
+const SHAPE = /^\s*(?:\d+\s*(?:,\s*\d+\s*)*,?\s*)?$/;
+
 /** @param {number[]} shape */
 const countItems = (shape) => shape.reduce((product, length) => product * length, 1);
 
+/** Whether the bytes differ between C order and Fortran order. @param {number[]} shape */
+const hasAnOrder = (shape) => !shape.includes(0) && shape.filter((length) => length > 1).length > 1;
+
 /**
- * Read a `.npy` file (format 1.0 or 2.0, C order, little-endian). `data` is a view of `buffer`,
- * not a copy, where the numbers begin at a multiple of their size, as numpy's files do.
+ * Read a `.npy` file (format 1.0 or 2.0, little-endian, C order, or Fortran order where that is
+ * the same). `data` is a view of `buffer`, not a copy, where the numbers begin at a multiple of
+ * their size, as numpy's files do.
  *
  * @param {ArrayBuffer} buffer
  * @returns {NumpyArray}
@@ -54,13 +60,17 @@ export function parseNpy(buffer) {
   const end = start + (major === 1 ? view.getUint16(8, true) : view.getUint32(8, true));
   if (end > bytes.length) throw new ArrayError("the .npy file ends inside its header");
   const header = new TextDecoder("latin1").decode(bytes.subarray(start, end)).trim();
-  const descr = /'descr':\s*'([^']*)'/.exec(header)?.[1];
-  const order = /'fortran_order':\s*(True|False)/.exec(header)?.[1];
-  const dimensions = /'shape':\s*\(((?:\s*\d+\s*,?)*)\)/.exec(header)?.[1];
-  const known = DTYPES.find((each) => each.descr === descr);
+  const descr = readField(header, /(["'])descr\1\s*:\s*(["'])([^"']*)\2/);
+  const order = readField(header, /(["'])fortran_order\1\s*:\s*()(True|False)\b/);
+  const dimensions = readField(header, /(["'])shape\1\s*:\s*()\(([\d\s,]*)\)/);
+  // Single bytes have no order, and some writers give them one all the same.
+  const known = DTYPES.find((each) => each.descr === descr || each.descr === descr?.replace(/^<(?=.1$)/, "|"));
   const shape = (dimensions?.match(/\d+/g) ?? []).map(Number);
-  if (!known || order !== "False" || dimensions === undefined || shape.length > MOST_DIMENSIONS) {
+  if (!known || !order || !SHAPE.test(dimensions ?? "-") || shape.length > MOST_DIMENSIONS) {
     throw new ArrayError(`an array like this cannot be read here: ${header}`);
+  }
+  if (order === "True" && hasAnOrder(shape)) {
+    throw new ArrayError(`an array of shape [${shape}] has to be in C order, not in Fortran order`);
   }
   const length = countItems(shape) * known.numbers;
   if (bytes.length - end !== length * known.Class.BYTES_PER_ELEMENT) {
@@ -72,6 +82,9 @@ export function parseNpy(buffer) {
       : new known.Class(buffer.slice(end));
   return { shape, dtype: known.dtype, data };
 }
+
+/** @param {string} header @param {RegExp} pattern @returns {string | undefined} its third group */
+const readField = (header, pattern) => pattern.exec(header)?.[3];
 
 /**
  * Write a `.npy` file of format 1.0, as numpy does.

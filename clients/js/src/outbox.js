@@ -4,10 +4,12 @@
  * @import {Backoff, ErrorMessage, Limits} from "./types.js"
  */
 
+import { startClock } from "./alarm.js";
 import { ConnectionLost, MessageTooBig, QueueFull, ReplyTimeout, RequestRefused, UnknownOutcome } from "./errors.js";
 import { pickDelay } from "./retries.js";
 
 const OUTCOME_TIMEOUT = 4 * 60_000; // ms; the server knows an id for five minutes
+const NO_ANSWER = "there was no answer for four minutes";
 const MOST_BYTES = 64 * 2 ** 20; // that wait for a connection
 const UPLOAD_CHUNK = 2 ** 20; // bytes; on a slow line longer ones would be too far apart
 
@@ -27,6 +29,7 @@ const UPLOAD_CHUNK = 2 ** 20; // bytes; on a slow line longer ones would be too 
  * @property {string | undefined} id
  * @property {boolean} hasOwnId given by the caller: then it is sent whoever the user is
  * @property {boolean} sent whole, on some connection
+ * @property {() => number} [age] ms since that, sleep included
  * @property {number} repeats
  * @property {ReturnType<typeof setTimeout>} [expiry]
  * @property {ReturnType<typeof setTimeout>} [repeat]
@@ -137,7 +140,9 @@ export class Outbox {
   #transmit(ref) {
     const pending = this.#pending.get(ref);
     if (!pending || !this.#connection) return;
-    const { kind, encode, id, hasOwnId, sent } = pending;
+    const { kind, encode, id, hasOwnId, sent, age } = pending;
+    // The timer that should have said so stood still.
+    if (age && age() >= OUTCOME_TIMEOUT) return this.#reject(ref, new UnknownOutcome(id, NO_ANSWER));
     const { send, limits, user } = this.#connection;
     let frames;
     try {
@@ -153,9 +158,10 @@ export class Outbox {
     }
     if (kind === "publish" && !sent) {
       pending.expiry = setTimeout(
-        () => this.#reject(ref, new UnknownOutcome(id, "there was no answer for four minutes")),
+        () => this.#reject(ref, new UnknownOutcome(id, NO_ANSWER)),
         OUTCOME_TIMEOUT,
       );
+      pending.age = startClock();
     }
     pending.sent = true;
   }

@@ -4,6 +4,7 @@
  * @import {Token, TokenRequest} from "./types.js"
  */
 
+import { Alarm, startClock } from "./alarm.js";
 import { ConnectionLost, RequestRefused } from "./errors.js";
 import { pickRefreshDelay } from "./retries.js";
 
@@ -11,10 +12,10 @@ export class Renewal {
   #source;
   #refresh;
   #complain;
-  #serverClock = 0; // the server's time less performance.now(), in ms; our own clock may be wrong
+  #began = 0; // the server's time at the start of the session, in ms; our own clock may be wrong
+  #elapsed = startClock(); // since then
   #round = 0; // counts starts and stops, so that a late token of an older session is not used
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #timer;
+  #due = new Alarm();
 
   /**
    * @param {(request: TokenRequest) => Token | Promise<Token>} source
@@ -29,22 +30,23 @@ export class Renewal {
 
   /** A session has begun. @param {string | null} expiresAt @param {string} serverTime */
   start(expiresAt, serverTime) {
-    this.#serverClock = Date.parse(serverTime) - performance.now();
+    this.#began = Date.parse(serverTime);
+    this.#elapsed = startClock();
     this.schedule(expiresAt);
   }
 
   stop() {
     this.#round += 1;
-    clearTimeout(this.#timer);
+    this.#due.clear();
   }
 
   /** @param {string | null} expiresAt */
   schedule(expiresAt) {
     this.stop();
     if (expiresAt === null) return;
-    const remaining = Date.parse(expiresAt) - this.#serverClock - performance.now();
+    const remaining = Date.parse(expiresAt) - this.#began - this.#elapsed();
     if (remaining <= 0) return; // the server closes with 4001; the next connection brings a new token
-    this.#timer = setTimeout(() => this.#renew(expiresAt), pickRefreshDelay(remaining));
+    this.#due.set(pickRefreshDelay(remaining), () => this.#renew(expiresAt));
   }
 
   /** @param {string} expiresAt */

@@ -7,7 +7,8 @@
  *   the server said when to come back, else null = jitter; `renew`: with a new token
  */
 
-const TOKEN_EXPIRED = 4001;
+export const TOKEN_EXPIRED = 4001;
+const LOST_CODES = new Set([1001, 1005, 1006]);
 const RETRY_AFTER_CODES = new Set([1012, 1013]);
 const FINAL_CODES = new Set([
   1002, 1003, 1007, 1009, 1010, 4500, 4501, 4502, 4503, 4504, 4505,
@@ -29,23 +30,30 @@ export function unshiftCode(code) {
   return code >= 3000 && code < 3100 ? code - 2000 : code;
 }
 
+/** The connection broke, and the server did not say why. @param {number} code */
+export function saysNothing(code) {
+  return LOST_CODES.has(unshiftCode(code));
+}
+
 /**
  * What to do after a close.
  *
  * @param {number} code
  * @param {string} reason
- * @param {{begunHere?: boolean, renewable?: boolean}} [how] `begunHere`: this side began the
- *   close; `renewable`: a fresh token can be had
+ * @param {{begunHere?: boolean, renewable?: boolean, expiredBefore?: boolean}} [how] `begunHere`:
+ *   this side began the close; `renewable`: a fresh token can be had; `expiredBefore`: there was a
+ *   4001 already, and no session since
  * @returns {Verdict}
  */
-export function judgeClose(code, reason, { begunHere = false, renewable = false } = {}) {
+export function judgeClose(code, reason, { begunHere = false, renewable = false, expiredBefore = false } = {}) {
   const known = unshiftCode(code);
   const expired = known === TOKEN_EXPIRED;
-  if (begunHere || FINAL_CODES.has(known) || (expired && !renewable)) {
+  // Without a new token there may be a session's cookie that is good still, or again.
+  if (begunHere || FINAL_CODES.has(known) || (expired && expiredBefore && !renewable)) {
     return { final: true, delay: null, renew: false };
   }
   const told = RETRY_AFTER_CODES.has(known) ? /^retry_after=([0-9]+(?:\.[0-9]+)?)$/.exec(reason) : null;
-  return { final: false, delay: told ? Number(told[1]) * 1000 : null, renew: expired };
+  return { final: false, delay: told ? Number(told[1]) * 1000 : null, renew: expired && renewable };
 }
 
 /**

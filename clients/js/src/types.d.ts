@@ -37,7 +37,7 @@ export interface Options {
   backoff?: Partial<Backoff>;
   /** Uniform in [0, 1); by default Math.random. */
   random?: () => number;
-  /** How often in a row to try again before giving up; by default without end. */
+  /** How often in a row to try again before giving up; by default without end. What the browser spoiled does not count. */
   maxRetries?: number;
   /** ms of being live after which the backoff starts afresh; 10000. */
   stableAfter?: number;
@@ -59,7 +59,7 @@ export interface StateChange {
   /** Why the last connection ended: the server's close code, 1006 where there was none. */
   code?: number | undefined;
   reason?: string;
-  /** While waiting: when the next attempt is due, in ms as Date.now(). */
+  /** While waiting: when the next attempt is due, in ms as Date.now(). None without a network. */
   retryAt?: number;
 }
 
@@ -241,10 +241,18 @@ export interface StreamEvents {
   refreshed: Refreshed;
 }
 
+/** As the DOM has it; Node's types do not know it. */
+export interface ListenOptions {
+  capture?: boolean;
+  once?: boolean;
+  passive?: boolean;
+  signal?: AbortSignal;
+}
+
 type Listen = <K extends keyof StreamEvents>(
   type: K,
   listener: (event: CustomEvent<StreamEvents[K]>) => void,
-  options?: boolean | AddEventListenerOptions,
+  options?: boolean | ListenOptions,
 ) => void;
 
 /** EventTarget, with these events. */

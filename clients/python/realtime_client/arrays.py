@@ -78,14 +78,17 @@ def _read_header(data: bytes, np: Any) -> "tuple[np.dtype[Any], tuple[int, ...],
         dtype = np.dtype(descr)
     except (TypeError, ValueError) as error:
         raise ArrayError(f"there is no dtype {descr!r}") from error
-    if dtype.name not in DTYPES or fields["fortran_order"] is not False:
-        raise ArrayError("the array has to be of a plain dtype and in C order")
+    if dtype.name not in DTYPES or not isinstance(fields["fortran_order"], bool):
+        raise ArrayError("the array has to be of a plain dtype and in a known order")
     if (
         not isinstance(shape, tuple)
         or len(shape) > MAX_DIMENSIONS
         or not all(type(size) is int and size >= 0 for size in shape)
     ):
         raise ArrayError("the shape has to be up to 8 sizes from 0 up")
+    # The bytes are the same in both orders where at most one dimension is longer than 1.
+    if fields["fortran_order"] and 0 not in shape and sum(size > 1 for size in shape) > 1:
+        raise ArrayError(f"an array of shape {shape} has to be in C order, not in Fortran order")
     return dtype, shape, start
 
 

@@ -32,6 +32,8 @@ class Code(IntEnum):
 _FINAL = frozenset(Code) - {
     *(Code.NORMAL, Code.ABNORMAL, Code.SERVICE_RESTART, Code.TRY_AGAIN_LATER, Code.TOKEN_EXPIRED)
 }
+# The connection broke, and the server did not say why.
+SAY_NOTHING = frozenset({1001, 1005, Code.ABNORMAL})
 _TELL_WHEN = (Code.SERVICE_RESTART, Code.TRY_AGAIN_LATER)
 
 # Some servers let an application send no code below 3000 but 1000, so they add this.
@@ -69,15 +71,24 @@ def unshift_code(code: int) -> int:
 
 
 def judge_close(
-    code: int, reason: str, *, token: TokenSource, began_by_client: bool = False
+    code: int,
+    reason: str,
+    *,
+    token: TokenSource,
+    began_by_client: bool = False,
+    expired_before: bool = False,
 ) -> Verdict:
-    """What to do after a connection ended with a close code (1006 where there was none)."""
+    """What to do after a connection ended with a close code (1006 where there was none).
+
+    `expired_before`: a 4001 came already, and no session has begun since.
+    """
     code = unshift_code(code)
     if began_by_client or code in _FINAL:
         return Verdict(is_final=True)
     if code == Code.TOKEN_EXPIRED:
         renews = token is TokenSource.CALLABLE
-        return Verdict(is_final=not renews, needs_new_token=renews)
+        # Without a new token there may be another credential, such as a header of `Config`.
+        return Verdict(is_final=expired_before and not renews, needs_new_token=renews)
     told = _RETRY_AFTER.fullmatch(reason) if code in _TELL_WHEN else None
     return Verdict(is_final=False, delay=min(float(told[1]), LONGEST_WAIT) if told else None)
 

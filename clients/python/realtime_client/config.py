@@ -33,7 +33,8 @@ class Config:
                         waits for room
     queue_timeout       and so long, before it raises QueueFull
     max_message_bytes   the longest single message that is taken
-    headers             for the handshake, besides Authorization
+    headers             for the handshake; with an Authorization of another scheme among them, or a
+                        username and a password in the address, the token goes as a subprotocol
     ssl                 for wss://; None: the system's certificates
     proxy               True: as the environment says; None: none; else its address
     chance              random numbers in [0, 1)

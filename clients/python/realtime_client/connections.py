@@ -22,6 +22,7 @@ from realtime_client.errors import (
     PoolExhausted,
     RequestRefused,
 )
+from realtime_client.home import Home
 from realtime_client.states import State
 from realtime_client.stream import Stream, connect
 from realtime_client.tokens import Token
@@ -67,6 +68,7 @@ class Connections:
         self._acquire_timeout = acquire_timeout
         self._check_after = check_after
         self._check_timeout = check_timeout
+        self._home: Home | None = None  # since it was first used
         self._permits = asyncio.Semaphore(self._limit)
         self._idle: deque[tuple[Stream, float]] = deque()  # and since when, the newest on the right
         self._in_use: set[Stream] = set()
@@ -78,6 +80,7 @@ class Connections:
         self._all_back.set()
 
     async def __aenter__(self) -> Self:
+        self._check_home()
         return self
 
     async def __aexit__(
@@ -110,6 +113,7 @@ class Connections:
         Raises PoolExhausted where none becomes free in time, PoolClosed, ConnectionEnded where the
         server refuses, and ConnectionLost where it cannot be reached in time.
         """
+        self._check_home()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._acquire_timeout
         await self._get_permit(deadline)
@@ -134,6 +138,7 @@ class Connections:
 
     def release(self, stream: Stream) -> None:
         """Give a connection back; raises ValueError where it is not out."""
+        self._check_home()
         if stream not in self._in_use:
             raise ValueError("this connection was given back already, or is of another pool")
         self._in_use.remove(stream)
@@ -151,6 +156,7 @@ class Connections:
 
         Whoever waits for one gets PoolClosed. May be called twice.
         """
+        self._check_home()
         self._is_closed = True
         # Whoever waits gets this permit, sees that the pool is closed, and passes it on.
         self._permits.release()
@@ -165,6 +171,12 @@ class Connections:
         await asyncio.gather(*self._closing)
 
     # How connections come and go
+
+    def _check_home(self) -> None:
+        """Raises Misuse in another process, or on another event loop, than it was first used."""
+        if self._home is None:
+            self._home = Home("pool")
+        self._home.check()
 
     async def _get_permit(self, deadline: float) -> None:
         if self._is_closed:

@@ -10,10 +10,11 @@ import urllib.request
 from http import HTTPStatus
 from http.client import BadStatusLine, IncompleteRead
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from realtime_client.closes import judge_handshake
 from realtime_client.errors import ConnectionEnded
+from realtime_client.home import Process
 
 # An access token is given again while it lasts for longer than this (s): more than the time
 # before its end at which a stream renews it.
@@ -41,10 +42,19 @@ class SignIn:
         scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
         if scheme not in ("http", "https") or not parts.netloc:
             raise ValueError(f"{url!r} is no address of a server")
-        self._root = f"{scheme}://{parts.netloc}/api/token/"
+        userinfo, _, host = parts.netloc.rpartition("@")
+        self._root = f"{scheme}://{host}/api/token/"
+        self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if userinfo:  # of a proxy that asks for HTTP Basic
+            self._headers["Authorization"] = f"Basic {_encode_basic(userinfo)}"
         self._username = username
         self._password = password
         self._ssl = ssl
+        self._begin()
+
+    def _begin(self) -> None:
+        """Have no token yet."""
+        self._process = Process()
         self._lock = threading.Lock()
         self._access = ""
         self._refresh = ""
@@ -53,6 +63,9 @@ class SignIn:
 
     def __call__(self) -> str:
         """An access token that lasts for a while."""
+        if self._process.is_forked:
+            # Used by both, the refresh token would look stolen, which ends the sign-in of both.
+            self._begin()
         with self._lock:
             if not self._access or self._lasts.is_over:
                 self._renew()
@@ -60,6 +73,8 @@ class SignIn:
 
     def discard(self, token: str) -> None:
         """The server found this one expired, whatever the clock here says: give it no more."""
+        if self._process.is_forked:
+            self._begin()
         with self._lock:
             if token == self._access:
                 self._access = ""
@@ -89,7 +104,7 @@ class SignIn:
         request = urllib.request.Request(  # noqa: S310 (http or https: checked above)
             self._root + path,
             json.dumps(fields).encode(),
-            {"Content-Type": "application/json", "Accept": "application/json"},
+            self._headers,
         )
         try:
             with urllib.request.urlopen(  # noqa: S310  # nosec B310
@@ -133,6 +148,10 @@ class _Countdown:
     @property
     def is_over(self) -> bool:
         return time.monotonic() >= self._ends[0] or time.time() >= self._ends[1]
+
+
+def _encode_basic(userinfo: str) -> str:
+    return base64.b64encode(unquote(userinfo).encode()).decode()
 
 
 def _read_lifetime(token: str) -> float:

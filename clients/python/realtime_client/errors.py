@@ -12,6 +12,8 @@ ClientError
 ├── UnknownOutcome                       it may or may not have been published: id
 ├── ArrayError (ValueError)              the bytes are no acceptable `.npy` file
 ├── ProtocolFault                        the server broke the protocol; the client comes back
+├── Misuse (RuntimeError)                used where it cannot work: before it was opened, after a
+│                                        fork, on another event loop, from its own callbacks
 ├── PoolExhausted (TimeoutError)         no connection became free in time: the counts
 └── PoolClosed
 """
@@ -100,6 +102,10 @@ class ArrayError(ClientError, ValueError):
 
 class ProtocolFault(ClientError):
     """The server said something that the protocol rules out."""
+
+
+class Misuse(ClientError, RuntimeError):
+    """Used where it cannot work; the text says what is wrong, and what to do."""
 
 
 class PoolExhausted(ClientError, TimeoutError):

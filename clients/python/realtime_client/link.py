@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable
 from typing import Any
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_websocket
@@ -40,14 +41,16 @@ class Link:
     @classmethod
     async def open(cls, url: str, token: str | None, config: Config) -> "Link":
         """Connect; raises HandshakeRefused, ConnectionLost, OSError or TimeoutError."""
-        headers = dict(config.headers)
-        if token is not None:
+        headers, subprotocols = dict(config.headers), [SUBPROTOCOL]
+        if token is not None and _has_authorization(url, config):
+            subprotocols.append(Subprotocol(f"realtime.bearer.{token}"))
+        elif token is not None:
             headers["Authorization"] = f"Bearer {token}"
         secure: dict[str, Any] = {} if config.ssl is None else {"ssl": config.ssl}
         try:
             connection = await _Connect(
                 url,
-                subprotocols=[SUBPROTOCOL],
+                subprotocols=subprotocols,
                 compression=None,
                 additional_headers=headers,
                 proxy=config.proxy,
@@ -99,6 +102,13 @@ class Link:
     def abort(self) -> None:
         """Cut it, without a word."""
         self._connection.transport.abort()
+
+
+def _has_authorization(url: str, config: Config) -> bool:
+    """Whether the header is taken, by what a proxy asks for: there is one of it in a request."""
+    return "@" in urlsplit(url).netloc or any(
+        name.lower() == "authorization" for name in config.headers
+    )
 
 
 async def _translated(pong: Awaitable[float]) -> float:

@@ -6,6 +6,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 
+from realtime_client.clocks import Clock
 from realtime_client.config import Config
 from realtime_client.errors import MessageTooBig, QueueFull, RequestRefused, UnknownOutcome
 from realtime_client.ledger import Ledger, Pending
@@ -28,6 +29,7 @@ class Publisher:
         self._next_ref = next_ref
         self._on_begin = on_begin
         self._loop = asyncio.get_running_loop()
+        self._clock = Clock()  # servers forget ids also while this computer sleeps
         self._ledger = Ledger(
             max_count=config.max_outgoing,
             max_bytes=config.max_outgoing_bytes,
@@ -76,8 +78,9 @@ class Publisher:
 
     async def run(self, link: Link, hello: Hello) -> None:
         """Send what is to be sent on this connection; raises ConnectionLost."""
+        self._give_up()
         while True:
-            now = self._loop.time()
+            now = self._clock()
             pending = self._ledger.next_unsent(now)
             if pending is not None:
                 await self._send(pending, link, hello)
@@ -96,9 +99,8 @@ class Publisher:
             await asyncio.sleep(
                 min(CHECK_SECONDS, config.repeat_after / 4, config.publish_lifetime / 4)
             )
-            now = self._loop.time()
-            for pending in self._ledger.expire(now):
-                self._fail(pending, "not confirmed in time, and its id may be forgotten by now")
+            self._give_up()
+            now = self._clock()
             for pending in self._ledger.find_silent(now - config.repeat_after):
                 logger.info("a publication has no answer yet; again, under its id")
                 self._ledger.put_off(pending, now)
@@ -128,7 +130,7 @@ class Publisher:
         elif self._ledger.can_repeat(pending):
             delay = self._config.backoff.delay(pending.attempts, self._config.chance())
             logger.info("a publication is unavailable; again in %.1f s", delay)
-            self._ledger.put_off(pending, self._loop.time() + delay)
+            self._ledger.put_off(pending, self._clock() + delay)
             self._work.set()
         else:
             self._fail(pending, f"{error.detail}, and {_explain(pending)}")
@@ -159,7 +161,7 @@ class Publisher:
         for frame in first:
             await link.send(frame)
         with_id = is_known or pending.has_own_id
-        self._ledger.mark_sent(pending, self._loop.time(), with_id=with_id)
+        self._ledger.mark_sent(pending, self._clock(), with_id=with_id)
         await link.send(last)
 
     async def _wait_for_room(self, size: int) -> None:
@@ -209,6 +211,10 @@ class Publisher:
                 turn.set_result(None)
                 if not all:
                     return
+
+    def _give_up(self) -> None:
+        for pending in self._ledger.expire(self._clock()):
+            self._fail(pending, "not confirmed in time, and its id may be forgotten by now")
 
     def _fail(self, pending: Pending, why: str) -> None:
         self._settle(pending, UnknownOutcome(pending.id, why))

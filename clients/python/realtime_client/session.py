@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from realtime_client.clocks import LATE, Clock, sleep
 from realtime_client.closes import TokenSource
 from realtime_client.config import Config
 from realtime_client.errors import (
@@ -39,6 +40,8 @@ logger = logging.getLogger("realtime_client")
 
 Expected = TypeVar("Expected", Hello, Subscribed)
 
+# To see whether a connection that stood before a sleep stands still (s).
+WAKING_PATIENCE = 5.0
 # A token is not renewed more often than this (s), however short it lasts.
 SHORTEST_RENEWAL = 1.0
 REFUSED_TOKEN = "invalid_token"  # noqa: S105 (the code of an error)
@@ -76,6 +79,7 @@ class Session:
         self._is_paused = False
         self._dropping = asyncio.Event()
         self._kept: Position | None = None  # after the last message that went into the inbox
+        self.is_in_doubt = False  # the computer slept, and the server has not been heard of since
         self.refusal: ServerError | None = None  # what came before a close in the greeting
 
     async def greet(self, *, subscribes: bool) -> None:
@@ -169,21 +173,39 @@ class Session:
             self._is_paused = False
 
     async def _watch_life(self) -> None:
-        """Ping after a silence; cut the connection where nothing comes back."""
+        """Ping after a silence, and after a sleep; cut the connection where nothing comes back."""
+        config = self._config
         while True:
-            await asyncio.sleep(self._config.heartbeat)
-            asked = self._loop.time()
-            if self._is_paused or asked - self._link.received < self._config.heartbeat:
+            self.is_in_doubt = await sleep(config.heartbeat)
+            silence = self._loop.time() - self._link.received
+            if self.is_in_doubt:
+                patience = min(config.pong_timeout, WAKING_PATIENCE)
+            elif self._is_paused or silence < config.heartbeat:
                 continue
+            else:
+                patience = config.pong_timeout
+            if not await self._is_answered(patience):
+                logger.info("no pong within %g s", patience)
+                self._link.abort()
+                return
+            self.is_in_doubt = False
+
+    async def _is_answered(self, patience: float) -> bool:
+        """Whether the server answers a ping; a deadline that passed in sleep gets a second one."""
+        for _ in range(2):
+            asked, clock = self._loop.time(), Clock()
             pong = await self._link.ping()
             try:
-                async with asyncio.timeout(self._config.pong_timeout):
+                async with asyncio.timeout(patience):
                     await pong
+                return True
             except TimeoutError:
-                if not self._is_paused and self._link.received < asked:
-                    logger.info("no pong within %g s", self._config.pong_timeout)
-                    self._link.abort()
-                    return
+                if self._is_paused or self._link.received >= asked:
+                    return True
+                if clock() - patience <= LATE:
+                    return False
+                patience = min(patience, WAKING_PATIENCE)
+        return False
 
     async def _renew(self, tokens: Tokens, expires_at: datetime) -> None:
         """Send a new token before each end of the old one."""

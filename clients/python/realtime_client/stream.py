@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from realtime_client.arrays import is_array, write_array
 from realtime_client.config import Config
 from realtime_client.encoding import MOST_SAMPLES, cut_samples, encode_data
-from realtime_client.errors import ConnectionEnded, RequestRefused, StreamClosed
+from realtime_client.errors import ConnectionEnded, Misuse, RequestRefused, StreamClosed
+from realtime_client.home import Home
 from realtime_client.messages import (
     Ack,
     Binary,
@@ -107,6 +108,7 @@ class Stream:
         self._on_state = on_state
         self._config = config
         self._life: Supervisor | None = None
+        self._home: Home | None = None  # since it was opened
         self._one_request = asyncio.Lock()
 
     # The connection
@@ -125,8 +127,10 @@ class Stream:
 
     async def open(self) -> None:
         """Connect, and wait for the first session. Raises ConnectionEnded where it cannot be."""
-        if self._life is not None:
-            raise RuntimeError("a stream is opened once")
+        if self._home is not None:
+            self._home.check()
+            raise Misuse("a stream is opened once: make another with connect(…)")
+        self._home = Home("stream")
         self._life = Supervisor(
             self._build_url,
             token=self._token,
@@ -144,7 +148,8 @@ class Stream:
 
     async def close(self) -> None:
         """End it in order. What is published and not confirmed is an UnknownOutcome."""
-        if self._life is not None:
+        if self._life is not None and self._home is not None:
+            self._home.check()
             await self._life.close()
 
     @property
@@ -221,9 +226,10 @@ class Stream:
         A missing one is None or NaN; `timestamps` are seconds since 1970. A 1-D numpy array
         without timestamps goes as it is.
         """
-        hello = self._supervisor.hello
-        assert hello is not None
         publish = self._supervisor.publisher.publish
+        hello = self._supervisor.hello
+        if hello is None:
+            raise self._supervisor.ended or Misuse("wait until open() is done")
         if is_array(values) and timestamps is None:
             array: Any = values
             most = min(MOST_SAMPLES, (hello.limits.max_binary_bytes - 256) // array.dtype.itemsize)
@@ -250,6 +256,7 @@ class Stream:
         """
         fields = {"type": "request", "shape": list(shape), "dtype": dtype, "source": source}
         seconds = self._config.reply_timeout if timeout is None else timeout
+        self._supervisor  # noqa: B018 (it says where this may be asked)
         lock = self._one_request
         async with asyncio.timeout(seconds):
             await lock.acquire()
@@ -309,8 +316,9 @@ class Stream:
 
     @property
     def _supervisor(self) -> Supervisor:
-        if self._life is None:
-            raise RuntimeError("open the stream first: async with connect(…) as stream")
+        if self._life is None or self._home is None:
+            raise Misuse("open the stream first: async with connect(…) as stream")
+        self._home.check()
         return self._life
 
 

@@ -5,7 +5,15 @@ import logging
 import ssl
 from collections.abc import Callable, Iterator
 
-from realtime_client.closes import Verdict, judge_close, judge_handshake, unshift_code
+from realtime_client.clocks import sleep
+from realtime_client.closes import (
+    SAY_NOTHING,
+    Code,
+    Verdict,
+    judge_close,
+    judge_handshake,
+    unshift_code,
+)
 from realtime_client.config import Config
 from realtime_client.errors import (
     ConnectionEnded,
@@ -75,6 +83,7 @@ class Supervisor:
         self._first: asyncio.Future[None] = self._loop.create_future()
         self._link: Link | None = None
         self._attempt = 0
+        self._has_expired = False  # a 4001 came, and no session has begun since
         self._refusal: ServerError | None = None
         self._task: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -109,6 +118,7 @@ class Supervisor:
     async def _run(self) -> None:
         while True:
             stood = 0.0
+            session: Session | None = None
             try:
                 session = await self._open()
                 began = self._loop.time()
@@ -123,10 +133,12 @@ class Supervisor:
                     raise  # there is no token to be had
                 if stood >= self._config.stable_after:
                     self._attempt = 0
-                delay = self._judge(error)
+                is_in_doubt = session is not None and session.is_in_doubt
+                delay = self._judge(error, is_in_doubt=is_in_doubt)
             finally:
                 self._disconnect()
-            await asyncio.sleep(delay)
+            if await sleep(delay):
+                self._attempt = 0  # the computer slept: what was before says nothing
             self._move(StateChange(State.CONNECTING, attempt=self._attempt))
 
     async def _open(self) -> Session:
@@ -151,6 +163,7 @@ class Supervisor:
             self._refusal = session.refusal
         if self.state is State.CLOSED:  # by this program, in the meantime
             raise StreamClosed
+        self._has_expired = False
         self.hello, self.subscribed = session.hello, session.subscribed
         if self.position is None or self._tracker.position is None:
             self.position = self._tracker.position
@@ -166,8 +179,11 @@ class Supervisor:
         self.publisher.disconnect()
         self.questions.disconnect()
 
-    def _judge(self, error: Exception) -> float:
-        """How long to wait (s) before the next attempt; raises ConnectionEnded for no more."""
+    def _judge(self, error: Exception, *, is_in_doubt: bool) -> float:
+        """How long to wait (s) before the next attempt; raises ConnectionEnded for no more.
+
+        `is_in_doubt`: the computer has slept, so that a broken connection is no failure.
+        """
         if isinstance(error, Overrun):
             self._move(StateChange(State.WAITING, reason=str(error), delay=0.0))
             return 0.0  # no failure: the reader has caught up
@@ -183,6 +199,11 @@ class Supervisor:
         has_stood = self._first.done()
         if has_stood and not self._config.reconnects:
             raise ConnectionEnded(code, reason, verdict.delay) from error
+        if is_in_doubt and code in SAY_NOTHING:
+            delay = self._config.backoff.delay(0, self._config.chance())
+            logger.info("the connection did not outlive a sleep; again in %.1f s", delay)
+            self._move(StateChange(State.WAITING, code, reason, delay, self._attempt))
+            return delay
         most = self._config.max_retries
         if most is not None and self._attempt >= most:
             raise RetriesExhausted(
@@ -200,8 +221,15 @@ class Supervisor:
     def _examine(self, error: Exception) -> tuple[int | None, str, Verdict]:
         match error:
             case ConnectionLost():
-                verdict = judge_close(error.code, error.reason, token=self._tokens.source)
-                return unshift_code(error.code), error.reason, verdict
+                code = unshift_code(error.code)
+                verdict = judge_close(
+                    code,
+                    error.reason,
+                    token=self._tokens.source,
+                    expired_before=self._has_expired,
+                )
+                self._has_expired |= code == Code.TOKEN_EXPIRED
+                return code, error.reason, verdict
             case HandshakeRefused():
                 return None, error.reason, judge_handshake(error.status, error.header)
             case ssl.SSLCertVerificationError():

@@ -7,17 +7,21 @@
 
 The asynchronous stream runs on an event loop in a thread of its own, and each call here waits for
 one there. So nothing of it is written twice, reconnecting and heartbeats go on while the script
-computes, and it works in a notebook, whose own loop is busy. Calls may come from several threads.
+computes, and it works in a notebook, whose own loop is busy. Calls may come from several threads,
+but not from the stream's own one, where `on_state` and async token functions run, and not from a
+fork: both are a Misuse.
 """
 
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 import realtime_client.stream
-from realtime_client.errors import StreamClosed
+from realtime_client.errors import Misuse, StreamClosed
+from realtime_client.home import Process
 from realtime_client.messages import Ack, Hello, History, Message, Presence, Subscribed
 from realtime_client.positions import Position
 from realtime_client.states import State
@@ -36,10 +40,7 @@ class Stream:
 
     def __init__(self, stream: realtime_client.stream.Stream) -> None:
         self._stream = stream
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="realtime_client", daemon=True
-        )
+        self._worker: _Worker | None = None  # since it was opened
         self._submitting = threading.Lock()  # what was submitted once the loop ends never runs
         self._ending = threading.Lock()
         self._is_ending = False
@@ -54,11 +55,20 @@ class Stream:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        # A fork that leaves the block by `sys.exit` has nothing to close: all is its parent's.
+        if self._worker is None or not self._worker.process.is_forked:
+            self.close()
 
     def open(self) -> None:
         """Connect, and wait for the first session. Raises ConnectionEnded where it cannot be."""
-        self._thread.start()
+        if self._worker is not None:
+            self._worker.check()
+        with self._submitting:
+            if self._is_ending:
+                raise StreamClosed
+            if self._worker is not None:
+                raise Misuse("a stream is opened once: make another with connect(…)")
+            self._worker = _Worker()
         try:
             self._call(self._stream.open())
         except BaseException:
@@ -66,17 +76,16 @@ class Stream:
             raise
 
     def close(self) -> None:
-        """End it in order; may be called twice, and from any thread."""
+        """End it in order; may be called twice, and from any thread but the stream's own."""
+        worker = self._worker
+        if worker is not None:
+            worker.check()
         with self._ending:
-            if self._loop.is_closed():
-                return
             with self._submitting:
                 self._is_ending = True
-            if self._thread.is_alive():
-                asyncio.run_coroutine_threadsafe(self._finish(), self._loop).result()
-                self._loop.call_soon_threadsafe(self._loop.stop)
-                self._thread.join()
-            self._loop.close()
+            if worker is not None and worker.thread.is_alive():
+                asyncio.run_coroutine_threadsafe(self._finish(worker.loop), worker.loop).result()
+                worker.stop()
 
     @property
     def state(self) -> State:
@@ -158,26 +167,62 @@ class Stream:
         async with asyncio.timeout(timeout):
             return await self._stream.receive()
 
-    async def _finish(self) -> None:
+    async def _finish(self, loop: asyncio.AbstractEventLoop) -> None:
         await self._stream.close()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if others:  # calls of other threads: the end of the stream ends them too
             await asyncio.wait(others)
-        await self._loop.shutdown_default_executor()
+        await loop.shutdown_default_executor()
 
     def _call(self, work: Coroutine[Any, Any, Result]) -> Result:
-        with self._submitting:
-            if self._is_ending or not self._thread.is_alive():
-                work.close()
-                if self._is_ending:
-                    raise StreamClosed
-                raise RuntimeError("open the stream first: with connect(…) as stream")
-            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            future = self._submit(work)
+        except BaseException:
+            work.close()
+            raise
         try:
             return future.result()
         except BaseException:
             future.cancel()  # it goes on where Ctrl-C ended only the waiting
             raise
+
+    def _submit(self, work: Coroutine[Any, Any, Result]) -> "Future[Result]":
+        # Before the lock, which nobody releases in a fork.
+        if self._worker is not None:
+            self._worker.check()
+        with self._submitting:
+            if self._is_ending:
+                raise StreamClosed
+            if self._worker is None:
+                raise Misuse("open the stream first: with connect(…) as stream")
+            return asyncio.run_coroutine_threadsafe(work, self._worker.loop)
+
+
+class _Worker:
+    """An event loop on a thread of its own."""
+
+    def __init__(self) -> None:
+        self.process = Process()
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(
+            target=self.loop.run_forever, name="realtime_client", daemon=True
+        )
+        self.thread.start()
+
+    def check(self) -> None:
+        """Raises Misuse where to wait for this loop would be to wait for ever."""
+        self.process.check("stream")
+        if threading.current_thread() is self.thread:
+            raise Misuse(
+                "this stream waits for what is called here (on_state, or an async token function): "
+                "use it from another thread"
+            )
+
+    def stop(self) -> None:
+        """End it, once all of its work is done."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
 
 
 def _mirror(

@@ -30,7 +30,8 @@ BINARY_MESSAGES: dict[str, Any] = {
         "summary": "A part of an array or blob: `chunks` of these follow a `binary` header.",
         "description": (
             "Joined in order, they are the whole. With the format `npy` that is one complete "
-            "`.npy` file: version 1.0 or 2.0, C order, little-endian, up to 8 dimensions; "
+            "`.npy` file: version 1.0 or 2.0, C order (or Fortran order where that is the same), "
+            "little-endian, up to 8 dimensions; "
             "`numpy.load(io.BytesIO(data), allow_pickle=False)` reads it. With a media type, it is "
             "whatever that type says. None is longer than `limits.max_frame_bytes`. Each chunk "
             "that you send has to come within 30 seconds of the one before."

@@ -145,8 +145,7 @@ PARAMETERS = {
 _HEADERS = {
     "Authorization": {
         "type": "string",
-        "pattern": "^Bearer .+$",
-        "description": "`Bearer <access token>`, for programs.",
+        "description": "`Bearer <access token>`, for programs. Other schemes are no credential.",
     },
     "Sec-WebSocket-Protocol": {
         "type": "string",

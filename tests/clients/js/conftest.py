@@ -40,7 +40,11 @@ def browser() -> Iterator[Browser]:
     assert chromium, "these tests need Debian's package chromium: apt-get install chromium"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=chromium, args=CHROMIUM_OPTIONS, timeout=PATIENCE * 1000
+            executable_path=chromium,
+            args=CHROMIUM_OPTIONS,
+            # Playwright's own, which no browser of a user has.
+            ignore_default_args=["--disable-back-forward-cache"],
+            timeout=PATIENCE * 1000,
         )
         yield browser
         browser.close()
@@ -71,6 +75,9 @@ class Tab:
     @property
     def data(self) -> list[Any]:
         return [publication["data"] for publication in self.run("seen.publication")]
+
+
+OpenTab = Callable[[str], Tab]
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ function readNumbers({ dtype, data }) {
   return dtype === "float16" && data instanceof Uint16Array ? Array.from(data, readHalf) : Array.from(data);
 }
 
-for (const { file, dtype, shape, values } of arrays) {
+for (const { file, dtype, shape, values, rewritten } of arrays) {
   test(`${file} is read, and written as numpy writes it`, () => {
     const buffer = readBuffer(`npy/${file}`);
     const array = parseNpy(buffer);
@@ -32,7 +32,7 @@ for (const { file, dtype, shape, values } of arrays) {
     assert.deepEqual(array.shape, shape);
     assert.equal(array.data.buffer, buffer, "a view, not a copy");
     assert.deepEqual(readNumbers(array), values.flat().map((value) => thaw(value, array.data)));
-    if (file !== "version_2.npy") assert.deepEqual(Buffer.from(writeNpy(array)), Buffer.from(buffer));
+    if (!rewritten) assert.deepEqual(Buffer.from(writeNpy(array)), Buffer.from(buffer));
   });
 }
 
@@ -42,8 +42,17 @@ for (const { file, why } of refused) {
   });
 }
 
-// npyjs knows no complex numbers.
-for (const { file } of arrays.filter(({ dtype }) => !dtype.startsWith("complex"))) {
+test("a long shape that is none is refused in no time", () => {
+  const header = `{'descr': '<f8', 'fortran_order': False, 'shape': (${"1".repeat(4000)}x), }`;
+  const file = Buffer.from(`\x93NUMPY\x01\x00${String.fromCharCode(header.length & 255, header.length >> 8)}${header}`, "latin1");
+  const began = performance.now();
+  assert.throws(() => parseNpy(file.buffer.slice(file.byteOffset, file.byteOffset + file.length)), ArrayError);
+  assert.ok(performance.now() - began < 2000);
+});
+
+// npyjs knows no complex numbers, and of headers those alone that numpy writes.
+const knownToNpyjs = ({ file, dtype }) => !dtype.startsWith("complex") && !/int8_little|double_quotes/.test(file);
+for (const { file } of arrays.filter(knownToNpyjs)) {
   test(`npyjs reads ${file} alike`, async () => {
     const buffer = readBuffer(`npy/${file}`);
     const ours = parseNpy(buffer);

@@ -3,7 +3,16 @@
 import contextlib
 import socket
 import threading
+from base64 import b64encode
+from http.client import parse_headers
+from io import BytesIO
 from types import TracebackType
+
+REFUSAL = (
+    b"HTTP/1.1 401 Unauthorized\r\n"
+    b'WWW-Authenticate: Basic realm="staging"\r\n'
+    b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+)
 
 
 class Proxy:
@@ -80,6 +89,35 @@ class Proxy:
                 if not self._swallows.is_set():
                     sink.sendall(data)
         _break(pair)
+
+
+class AskingProxy(Proxy):
+    """One that asks for HTTP Basic, as a web server in front of a staging site does.
+
+    Looks at the first request of each connection. `handshakes` are the values of Authorization
+    that came with WebSockets.
+    """
+
+    def __init__(self, target: int, *, username: str, password: str) -> None:
+        super().__init__(target)
+        self._expected = "Basic " + b64encode(f"{username}:{password}".encode()).decode()
+        self.handshakes: list[str | None] = []
+
+    def _carry(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        near, far = pair
+        head = b""
+        while b"\r\n\r\n" not in head and (data := near.recv(65536)):
+            head += data
+        _, _, lines = head.partition(b"\r\n")
+        headers = parse_headers(BytesIO(lines))
+        if headers.get("Upgrade") == "websocket":
+            self.handshakes.append(headers.get("Authorization"))
+        if self._expected in headers.get_all("Authorization", []):
+            far.sendall(head)
+        else:
+            near.sendall(REFUSAL)
+            _break(pair)
+        super()._carry(pair)
 
 
 def _break(pair: tuple[socket.socket, socket.socket]) -> None:

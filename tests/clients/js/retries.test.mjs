@@ -47,11 +47,11 @@ test("a thousand clients come back spread out, at every attempt", () => {
 });
 
 test("every close code means what the vectors say", () => {
-  for (const { code, reason, began_by_client, token, action, delay, needs_new_token } of closes) {
+  for (const { code, reason, began_by_client, token, expired_before, action, delay, needs_new_token } of closes) {
     assert.deepEqual(
-      judgeClose(code, reason, { begunHere: began_by_client, renewable: token === "callable" }),
+      judgeClose(code, reason, { begunHere: began_by_client, renewable: token === "callable", expiredBefore: expired_before }),
       { final: action === "final", delay: delay === null ? null : delay * 1000, renew: needs_new_token },
-      `${code} ${reason} ${token}`,
+      `${code} ${reason} ${token} ${expired_before}`,
     );
   }
 });

@@ -15,43 +15,19 @@ import {
   connect,
   writeNpy,
 } from "../../../clients/js/src/realtime.js";
-import { LIMITS, makeSocketClass, readVectors, require, settle, until } from "./support.mjs";
-
-const EVENTS = ["subscribed", "publication", "stats", "binary", "gap", "join", "leave", "error", "refreshed"];
-const URL_OF_TOPIC = "ws://127.0.0.1:9/ws/broadcast/t/";
-
-/** A stream on fake sockets, what it dispatched, and its present socket by `sockets.last`. */
-async function open(t, options = {}) {
-  const sockets = makeSocketClass();
-  const states = [];
-  const events = [];
-  const stream = connect(URL_OF_TOPIC, { WebSocket: sockets, random: () => 0, ...options });
-  t.after(() => {
-    stream.close();
-    assert.deepEqual(sockets.sockets.flatMap(({ discarded }) => discarded), []);
-  });
-  stream.addEventListener("state", ({ detail }) => states.push(detail));
-  for (const type of EVENTS) stream.addEventListener(type, ({ detail }) => events.push(detail));
-  await settle();
-  return { stream, sockets, states, events };
-}
-
-/** With random = 0 the next attempt follows at once. */
-const comeBack = async () => {
-  await new Promise((resolve) => setTimeout(resolve, 5));
-  await settle();
-};
-
-/** From here on time goes by with `pass` alone: that of the timers and of the clock. */
-function stopTime(t) {
-  mock.timers.enable({ apis: ["setTimeout", "Date"] });
-  t.after(() => mock.timers.reset());
-}
-
-const pass = async (milliseconds) => {
-  mock.timers.tick(milliseconds);
-  await settle();
-};
+import {
+  LIMITS,
+  URL_OF_TOPIC,
+  comeBack,
+  makeSocketClass,
+  open,
+  pass,
+  readVectors,
+  require,
+  settle,
+  stopTime,
+  until,
+} from "./support.mjs";
 
 // Connecting
 
@@ -296,11 +272,33 @@ test("an option that is undefined is as good as none", async (t) => {
 
 // Tokens
 
-test("an expired token is final where it is fixed", async (t) => {
-  const { stream, sockets } = await open(t, { token: "fixed" });
-  sockets.last.end(4001);
-  assert.equal(stream.state, "closed");
-});
+for (const token of [undefined, "fixed"]) {
+  test(`without a function, 4001 is tried once more, since a cookie may be good: ${token}`, async (t) => {
+    const { stream, sockets, states } = await open(t, { token });
+    sockets.last.accept();
+    for (let i = 0; i < 2; i += 1) {
+      sockets.last.end(4001, "expired");
+      assert.equal(states.at(-1).state, "waiting");
+      await comeBack();
+      sockets.last.accept({ recovered: true });
+    }
+    assert.deepEqual([stream.state, sockets.sockets.length], ["live", 3]);
+    assert.equal(sockets.last.protocols[1], token && "realtime.bearer.fixed");
+  });
+
+  for (const code of [4001, 4501, 4502]) {
+    test(`refused again with ${code}, an expired credential is final: ${token}`, async (t) => {
+      const { stream, sockets, states } = await open(t, { token });
+      sockets.last.end(4001, "expired");
+      await comeBack();
+      sockets.last.end(1006); // the network says nothing about it
+      await comeBack();
+      sockets.last.end(code, "no good");
+      assert.deepEqual([stream.state, states.at(-1).code, sockets.sockets.length], ["closed", code, 3]);
+      await assert.rejects(stream.publish(1), ConnectionEnded);
+    });
+  }
+}
 
 test("an expired token is asked for anew where it is a function", async (t) => {
   const asked = [];
@@ -814,85 +812,6 @@ test("a silent server is pinged, and left where it does not answer", async (t) =
   await until(() => socket.isClosed);
   assert.equal(socket.sent.length, 2);
   assert.match(states.find(({ state }) => state === "waiting").reason, /ping/);
-});
-
-// A page
-
-/** Stands in for the events of a page, for as long as the test lasts. */
-function makePage(t) {
-  const page = new EventTarget();
-  const document = Object.assign(new EventTarget(), { visibilityState: "visible" });
-  const signals = [];
-  for (const target of [page, document]) {
-    const listen = target.addEventListener.bind(target);
-    target.addEventListener = (type, listener, options) => {
-      signals.push(options.signal);
-      listen(type, listener, options);
-    };
-  }
-  globalThis.addEventListener = page.addEventListener;
-  globalThis.document = document;
-  t.after(() => {
-    delete globalThis.addEventListener;
-    delete globalThis.document;
-  });
-  return { page, document, signals };
-}
-
-const countPings = (socket) => socket.messages.filter(({ type }) => type === "ping").length;
-
-test("the network coming back ends the wait, and questions a live connection", async (t) => {
-  const { page } = makePage(t);
-  const { sockets } = await open(t, { random: () => 0.9 });
-  page.dispatchEvent(new Event("online"));
-  await settle();
-  assert.equal(sockets.sockets.length, 1, "it is connecting already");
-  sockets.last.end(1006);
-  page.dispatchEvent(new Event("online"));
-  await settle();
-  assert.equal(sockets.sockets.length, 2);
-  sockets.last.accept();
-  for (const type of ["online", "offline"]) page.dispatchEvent(new Event(type));
-  assert.equal(countPings(sockets.last), 2);
-});
-
-test("the network coming back does not overrule the server's retry_after", async (t) => {
-  const { page } = makePage(t);
-  const { stream, sockets } = await open(t);
-  sockets.last.accept();
-  sockets.last.end(1012, "retry_after=30");
-  page.dispatchEvent(new Event("online"));
-  await settle();
-  assert.equal(stream.state, "waiting");
-});
-
-test("a page that is looked at again questions its connection, a hidden one does not", async (t) => {
-  const { document } = makePage(t);
-  const { sockets } = await open(t);
-  sockets.last.accept();
-  document.visibilityState = "hidden";
-  document.dispatchEvent(new Event("visibilitychange"));
-  assert.equal(countPings(sockets.last), 0);
-  document.visibilityState = "visible";
-  document.dispatchEvent(new Event("visibilitychange"));
-  assert.equal(countPings(sockets.last), 1);
-});
-
-test("a page that goes offline while its socket is closing sends nothing on it", async (t) => {
-  const { page } = makePage(t);
-  const { sockets } = await open(t);
-  sockets.last.accept();
-  sockets.last.beginEnd();
-  page.dispatchEvent(new Event("offline"));
-  assert.deepEqual([sockets.last.sent, sockets.last.discarded], [[], []]);
-});
-
-test("a closed stream no longer listens to its page", async (t) => {
-  const { signals } = makePage(t);
-  const { stream } = await open(t);
-  stream.close();
-  assert.equal(signals.length, 3);
-  assert.ok(signals.every(({ aborted }) => aborted));
 });
 
 // The loop

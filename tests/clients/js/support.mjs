@@ -1,8 +1,12 @@
 /** What the tests of the JavaScript client share: vectors, packages, and a socket that obeys. */
 
+import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { mock } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+
+import { connect } from "../../../clients/js/src/realtime.js";
 
 const VECTORS = new URL("../../vectors/", import.meta.url);
 
@@ -109,3 +113,39 @@ export function makeSocketClass() {
     }
   };
 }
+
+const EVENTS = ["subscribed", "publication", "stats", "binary", "gap", "join", "leave", "error", "refreshed"];
+export const URL_OF_TOPIC = "ws://127.0.0.1:9/ws/broadcast/t/";
+
+/** A stream on fake sockets, what it dispatched, and its present socket by `sockets.last`. */
+export async function open(t, options = {}) {
+  const sockets = makeSocketClass();
+  const states = [];
+  const events = [];
+  const stream = connect(URL_OF_TOPIC, { WebSocket: sockets, random: () => 0, ...options });
+  t.after(() => {
+    stream.close();
+    assert.deepEqual(sockets.sockets.flatMap(({ discarded }) => discarded), []);
+  });
+  stream.addEventListener("state", ({ detail }) => states.push(detail));
+  for (const type of EVENTS) stream.addEventListener(type, ({ detail }) => events.push(detail));
+  await settle();
+  return { stream, sockets, states, events };
+}
+
+/** With random = 0 the next attempt follows at once. */
+export const comeBack = async () => {
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  await settle();
+};
+
+/** From here on time goes by with `pass` alone: that of the timers and of the clock. */
+export function stopTime(t) {
+  mock.timers.enable({ apis: ["setTimeout", "Date"] });
+  t.after(() => mock.timers.reset());
+}
+
+export const pass = async (milliseconds) => {
+  mock.timers.tick(milliseconds);
+  await settle();
+};

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.clients.js.conftest import Tab
-from tests.clients.js.proxy import Proxy
+from tests.clients.js.conftest import OpenTab
+from tests.clients.js.proxy import AskingProxy, Proxy
 from tests.servers import ROOT, Project, Server
 
 README = ROOT / "clients" / "js" / "README.md"
-OpenTab = Callable[[str], Tab]
+
 MISSED = "from realtime import publish\nfor d in 'missed', 'missed too': publish('broadcast:t', d)"
 POST = """fetch("/api/token/%s", {
     method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(%s)
@@ -190,6 +190,19 @@ def test_a_dead_connection_is_found_by_a_ping(
         tab.run("stream.publish('after')")
         tab.wait("seen.publication.length === 2")
         assert tab.data == ["before", "after"]
+
+
+def test_a_token_counts_behind_a_proxy_that_asks_for_http_basic(
+    quick_server: Server, quick_token: str, open_tab: OpenTab
+) -> None:
+    with AskingProxy(quick_server.port, username="staff", password="only") as proxy:
+        # Chromium keeps what the address brought, and adds it to handshakes by itself.
+        tab = open_tab(f"http://staff:only@127.0.0.1:{proxy.port}")
+        url = f"ws://127.0.0.1:{proxy.port}/ws/broadcast/basic/"
+        tab.open(url, quick_token)
+        tab.wait("stream.state !== 'connecting'")
+        assert tab.run("[stream.state, stream.user]") == ["live", "anna"]
+        assert [value.split()[0] for value in proxy.handshakes if value] == ["Basic"]
 
 
 def test_the_page_of_the_readme_works(

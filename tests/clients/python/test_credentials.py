@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from realtime_client import ConnectionEnded, SignIn
+from realtime_client import Config, ConnectionEnded, SignIn, connect
+from tests.clients.js.proxy import AskingProxy
+from tests.servers import Server
 
 # What the server does with a request: an HTTP status, or the name of a mishap.
 Act = int | str
@@ -201,3 +203,29 @@ def test_a_token_that_the_server_refused_is_not_given_again(
     sign_in.discard(first)  # by another stream, which had it too
     assert sign_in() == second
     assert len(server.heard) == 1
+
+
+def test_a_fork_signs_in_by_itself_rather_than_use_up_its_parents_token(
+    sign_in: SignIn, server: TokenServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    with sign_in._lock:  # by another thread, at the moment of the fork
+        expire(sign_in)
+        sign_in()
+    assert server.heard == [PASSWORD, {"refresh": "refresh-1"}]  # its parent has refresh-0
+
+
+async def test_a_token_gets_through_a_proxy_that_asks_for_http_basic(
+    client_server: Server, client_token: str
+) -> None:
+    basic = {"Authorization": "Basic " + base64.b64encode(b"staff:o/nly").decode()}
+    with AskingProxy(client_server.port, username="staff", password="o/nly") as proxy:
+        for userinfo, headers in (("staff:o%2Fnly@", {}), ("", basic)):
+            url = f"ws://{userinfo}127.0.0.1:{proxy.port}/ws/broadcast/basic/"
+            config = Config(headers=headers)
+            async with connect(url, token=client_token, config=config) as stream:
+                assert stream.hello is not None
+                assert stream.hello.user == "anna"
+        with pytest.raises(ConnectionEnded, match="refused the username"):
+            SignIn(f"ws://staff:o%2Fnly@127.0.0.1:{proxy.port}/", "anna", "wrong")()
+    assert proxy.handshakes == [basic["Authorization"]] * 2

@@ -316,13 +316,15 @@ async def test_a_token_is_renewed_before_it_ends_and_nothing_is_noticed(
         assert len(asked) == 2
 
 
-async def test_a_fixed_token_that_has_ended_is_the_end(
-    url: Url, sign: Callable[[float], str]
+async def test_a_fixed_token_that_has_ended_is_the_end_when_it_is_refused_once_more(
+    url: Url, sign: Callable[[float], str], config: Configure
 ) -> None:
+    changes: list[StateChange] = []
+    stream = connect(url("broadcast"), token=sign(-60), on_state=changes.append, config=config())
     with pytest.raises(ConnectionEnded) as ended:
-        async with connect(url("broadcast"), token=sign(-60)):
-            raise AssertionError("not reached")
+        await stream.open()
     assert ended.value.code == 4001
+    assert [change.state for change in changes] == [State.WAITING, State.CONNECTING, State.CLOSED]
 
 
 async def test_an_ended_token_from_a_function_is_replaced_by_the_next(

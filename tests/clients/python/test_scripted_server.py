@@ -467,6 +467,26 @@ class KeepingToken:
         self.number += 1
 
 
+async def expire(peer: Peer) -> None:
+    await peer.connection.close(4001, "expired")
+
+
+async def test_an_ended_credential_is_tried_once_more_after_each_session(
+    config: Configure,
+) -> None:
+    async def let_in(peer: Peer) -> None:
+        await peer.greet()
+        await expire(peer)
+
+    script = Script(let_in, let_in, expire)
+    async with asyncio.timeout(30), running(script) as url:
+        with pytest.raises(ConnectionEnded) as ended:
+            async with connect(url, token="fixed", config=config()) as stream:
+                await stream.receive()
+    assert ended.value.code == 4001
+    assert len(script.peers) == 3
+
+
 async def test_a_token_function_is_told_which_token_had_expired(config: Configure) -> None:
     shown: list[str] = []
 
