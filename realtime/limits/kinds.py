@@ -12,3 +12,6 @@ class Limit(StrEnum):
     CONNECTIONS_PER_ADDRESS = "connections_per_address"
     CONNECTIONS_PER_PROCESS = "connections_per_process"
     HANDSHAKES = "handshakes"
+    REQUESTS = "requests"
+    WAITING_REQUESTS = "waiting_requests"
+    BAD_TOKENS = "bad_tokens"
