@@ -14,6 +14,7 @@ admin.site.index_title = "Administration"
 # Pages that name no icon of their own, such as the admin's, are asked about this one.
 favicon = RedirectView.as_view(url=lazy(static, str)("demo/icon.svg"))
 
+handler400 = "realtime.api.errors.answer_bad_request"
 handler404 = "realtime.api.errors.answer_not_found"
 handler500 = "realtime.api.errors.answer_server_error"
 

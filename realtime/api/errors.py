@@ -7,7 +7,7 @@ from typing import Any
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
-from django.views.defaults import page_not_found, server_error
+from django.views.defaults import bad_request, page_not_found, server_error
 from rest_framework.exceptions import APIException, Throttled
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
@@ -72,6 +72,13 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
     if response is not None:
         response.data = _describe(error)
     return response
+
+
+def answer_bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """Django's handler400: JSON under `/api/`. The log has, shortly, what was wrong."""
+    if not _is_api(request):
+        return bad_request(request, exception)
+    return _answer(ErrorCode.INVALID_MESSAGE, "the request is malformed, or not for this host")
 
 
 def answer_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:

@@ -1,6 +1,7 @@
 """Live sessions over REST: who is connected, for the staff, and a way to end one."""
 
 import uuid
+from ipaddress import ip_address
 
 import msgspec
 from rest_framework import status
@@ -19,7 +20,7 @@ from realtime.api.access import (
 from realtime.api.parameters import LISTING, RIGHTS, SESSION, SESSION_FILTERS, SLICE, STAFF
 from realtime.conf import Policy
 from realtime.control import disconnect
-from realtime.core.errors import ErrorCode, NotFound
+from realtime.core.errors import ErrorCode, InvalidParameter, NotFound
 from realtime.core.messages import format_time
 from realtime.core.queries import parse_integer
 from realtime.models import Session
@@ -82,6 +83,8 @@ class SessionsView(APIView):
         require(Policy.STAFF, request, "only staff may list sessions")
         query = read_parameters(request, {*FILTERS, "limit", "offset"})
         part = Slice(read_limit(query), parse_integer("offset", query.get("offset", "0")))
+        if "address" in query:
+            parse_address(query["address"])
         write_sessions()
         sessions = Session.objects.live().filter(
             **{field: query[name] for name, field in FILTERS.items() if name in query}
@@ -119,6 +122,14 @@ class SessionView(APIView):
         find_runtime()  # or the answer is that nobody could be told
         disconnect(session=str(key))
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+def parse_address(text: str) -> str:
+    """An address of IP; else InvalidParameter. To PostgreSQL it is a type, not any text."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise InvalidParameter("address: an address of IP, such as 192.0.2.1") from None
 
 
 def _describe(row: Session) -> LiveSession:

@@ -18,6 +18,7 @@ from realtime.core.errors import ErrorCode
 from realtime.gate.answers import answer_refusal
 from realtime.gate.lanes import Lane, Refusal, Turn
 from realtime.limits.addresses import find_group
+from realtime.limits.allowances import BURST_SECONDS
 from realtime.limits.kinds import Limit
 from realtime.limits.rates import Rates
 from realtime.metrics import LIMITED
@@ -26,8 +27,6 @@ ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 # The threads of a lane besides that of all other requests.
 SMALL = 2
-# A bucket holds so many seconds' worth.
-BURST_SECONDS = 2
 
 _DETAILS = {
     Refusal.ADDRESS_FULL: "too many requests of your address wait already",

@@ -15,17 +15,17 @@ class Rates:
     """
 
     def __init__(self, rate: float, *, burst: float) -> None:
-        self._rate = rate
+        self.rate = rate
         self._burst = max(burst, 1.0)
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def take(self, name: str, now: float) -> bool:
         """Count one event; False, and none counted, where there were too many."""
-        return not self._rate or self._open(name, now).take(now)
+        return not self.rate or self._open(name, now).take(now)
 
     def spend(self, name: str, now: float, *, most_debt: float) -> None:
         """Count one event that has happened already, though it may be one too many."""
-        if self._rate:
+        if self.rate:
             self._open(name, now).spend(now, most_debt=most_debt)
 
     def find_wait(self, name: str, now: float) -> float:
@@ -36,7 +36,7 @@ class Rates:
     def _open(self, name: str, now: float) -> TokenBucket:
         bucket = self._buckets.get(name)
         if bucket is None:
-            bucket = TokenBucket(rate=self._rate, burst=self._burst, now=now)
+            bucket = TokenBucket(rate=self.rate, burst=self._burst, now=now)
             self._buckets[name] = bucket
             if len(self._buckets) > MAX_NAMES:
                 self._buckets.popitem(last=False)
