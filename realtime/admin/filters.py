@@ -149,9 +149,10 @@ class AddressFilter(ChosenFilter):
     parameter_name = "address"
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if self.value() is not None:
+        text = self.value()
+        if text is not None:
             try:
-                ip_address(self.value())
+                ip_address(text)
             except ValueError as error:  # PostgreSQL would say so, but later
                 raise IncorrectLookupParameters(error) from error
         return super().queryset(request, queryset)

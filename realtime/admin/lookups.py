@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from asgiref.sync import markcoroutinefunction
 from django.contrib.admin.views.main import ERROR_FLAG
+from django.core.exceptions import ValidationError
 from django.db import DataError
 from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -13,9 +14,9 @@ logger = logging.getLogger("realtime.admin")
 
 Answer = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
-# As a database and its driver refuse a value: a year 99999, an address that is none, a number of
-# thirty digits.
-_REFUSALS = (DataError, ValueError, OverflowError)
+# As a database, its driver and the fields of models refuse a value: a year 99999, an address that
+# is none, a number of thirty digits, a chosen row whose key is no key.
+_REFUSALS = (DataError, ValueError, OverflowError, ValidationError)
 
 
 class WrongLookups:
@@ -49,7 +50,7 @@ class WrongLookups:
         )
         if not is_list or not isinstance(exception, _REFUSALS):
             return None
-        if request.method != "GET" or not request.GET or ERROR_FLAG in request.GET:
+        if ERROR_FLAG in request.GET or not (request.GET or request.method == "POST"):
             return None
         logger.warning(
             "a list of the admin was asked for what cannot be looked up: %s",

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from tests.server.processes import count_files
 from tests.server import raw
+from tests.server.processes import count_files
 from tests.servers import Project, Server, start_server
 from tests.soak.conftest import end_in_order
 from tests.soak.pace import SCALE
