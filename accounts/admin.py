@@ -11,16 +11,26 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 import realtime
+from accounts.addresses import find_address
+from accounts.metrics import count_refusal
 from accounts.models import SignIn, User
+from accounts.throttles import count_attempt
 from accounts.turns import password_turn
 from realtime import errors
 
 
 class SignInForm(AdminAuthenticationForm):
-    """Django's own, with a turn for each password."""
+    """Django's own, with a turn for each password, and a bound on those of an address."""
 
     def clean(self) -> dict[str, Any]:
         """Check the password, and see to the lockout of `accounts.lockouts`."""
+        assert self.request is not None
+        if count_attempt(find_address(self.request), "sign_in") is not None:
+            count_refusal("admin", "rate_limited")
+            raise ValidationError(
+                "Too many sign-ins from your address: try again in a minute.",
+                code=errors.ErrorCode.RATE_LIMITED,
+            )
         try:
             with password_turn():
                 return super().clean()

@@ -1,8 +1,10 @@
-"""Guessing at the admin's sign-in page: an address that fails too often is locked out for a while.
+"""Guessing at the admin's sign-in page: who fails too often is locked out for a while.
+
+Who that is, is a user name from an address: others of that address are let in.
 
 django-axes keeps the count, in the database. It counts the failures of the admin alone, those of
-the token endpoints are bounded by `accounts.throttles`; but an address that it has locked out is
-refused there too.
+the token endpoints are bounded by `accounts.throttles`; but whom it has locked out is refused
+there too.
 """
 
 import math
@@ -22,12 +24,14 @@ from accounts.addresses import find_address
 from accounts.metrics import count_refusal
 
 
-def find_lockout(request: HttpRequest) -> float | None:
-    """How long the address of this request is locked out yet, in seconds; None where it is not."""
-    # No username matters here; without one django-axes would read the body to find it.
-    if AxesProxyHandler.is_allowed(request, {"username": ""}):
+def find_lockout(request: HttpRequest, username: str) -> float | None:
+    """How long the address of this request is locked out yet with that user name, in seconds.
+
+    None where it is not.
+    """
+    if AxesProxyHandler.is_allowed(request, {"username": username}):
         return None
-    attempts = AccessAttempt.objects.filter(ip_address=find_address(request))
+    attempts = AccessAttempt.objects.filter(ip_address=find_address(request), username=username)
     latest = attempts.aggregate(latest=Max("attempt_time"))["latest"] or timezone.now()
     cool_off: timedelta = get_cool_off(request)
     return (latest + cool_off - timezone.now()).total_seconds()
@@ -35,9 +39,10 @@ def find_lockout(request: HttpRequest) -> float | None:
 
 def answer_locked_out(request: HttpRequest, *_: Any) -> HttpResponse:
     """What somebody at the sign-in page of the admin reads."""
-    seconds = max(find_lockout(request) or 0.0, 1.0)
+    username = request.POST.get("username", "")
+    seconds = max(find_lockout(request, username) or 0.0, 1.0)
     return HttpResponse(
-        "Too many failed sign-ins from your address. "
+        "Too many failed sign-ins with this user name from your address. "
         f"Please try again in {math.ceil(seconds / 60)} min.",
         status=429,
         content_type="text/plain; charset=utf-8",

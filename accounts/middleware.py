@@ -4,6 +4,7 @@ When the credential is looked at is the consumer's to say: it may have reasons t
 One in the first message is the consumer's to read; it is given the means.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Iterable
 
 from django.contrib.auth.models import AnonymousUser
@@ -12,7 +13,7 @@ from accounts.asgi_types import ASGIApp, Receive, Scope, Send
 from accounts.bearer import find_bearer
 from accounts.keys import get_keys
 from accounts.metrics import count_bad_token
-from accounts.validation import avalidate_access_token
+from accounts.validation import avalidate_access_token, check_form
 from realtime import Identity, errors
 
 BEARER_SUBPROTOCOL = "realtime.bearer."
@@ -89,6 +90,21 @@ def find_token(*, headers: Headers, subprotocols: Iterable[str]) -> str | None:
                 )
             return token
     return None
+
+
+def has_foreign_token(scope: Scope) -> bool:
+    """Whether an HTTP or WebSocket scope brings a token that was not signed here.
+
+    Only its form and its signature are looked at, which takes microseconds.
+    """
+    try:
+        token = find_token(headers=scope["headers"], subprotocols=scope.get("subprotocols") or ())
+        if token is None:
+            return False
+        check_form(token)
+    except errors.InvalidToken:
+        return True
+    return not get_keys().has_signed(token, now=time.time())
 
 
 def hide_credentials(scope: Scope) -> None:

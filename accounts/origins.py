@@ -10,6 +10,7 @@ from typing import NamedTuple, Self
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
 from django.http.request import split_domain_port, validate_host
 
 from accounts.asgi_types import ASGIApp, Receive, Scope, Send
@@ -103,6 +104,26 @@ def is_own_origin(origin: str, *, host: str) -> bool:
         return _is_own(Origin.parse(origin), [host])
     except ValueError:
         return False
+
+
+def is_foreign_page(request: HttpRequest) -> bool:
+    """Whether a page sends this that is neither of this server nor on the allow-list.
+
+    Browsers say so in two headers that no page can write. Without either it was no browser.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    if site == "same-origin":
+        return False
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return site == "cross-site"
+    try:
+        parsed = Origin.parse(origin)
+    except ValueError:
+        return True
+    return not _is_own(parsed, [request.get_host()]) and not any(
+        Origin.parse(entry).covers(parsed) for entry in settings.ALLOWED_ORIGINS
+    )
 
 
 def _is_own(origin: Origin, hosts: list[str]) -> bool:

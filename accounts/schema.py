@@ -13,6 +13,7 @@ TOKEN_REFUSALS = [
     ErrorCode.INVALID_JSON,
     ErrorCode.INVALID_MESSAGE,
     ErrorCode.MESSAGE_TOO_BIG,
+    ErrorCode.PERMISSION_DENIED,
     ErrorCode.RATE_LIMITED,
 ]
 TOO_OTHER = {415: {ErrorCode.NOT_SUPPORTED}}  # they take nothing but JSON

@@ -128,6 +128,17 @@ def decode_token(*, token: str, kind: TokenKind) -> Claims:
     return claims
 
 
+def find_sid(token: str, *, kind: TokenKind) -> str | None:
+    """The sign-in that a token is of; None where it is not of ours, or not of that kind.
+
+    Whether the token is still good is not looked at.
+    """
+    try:
+        return str(decode_token(token=token, kind=kind).sid)
+    except errors.InvalidToken:
+        return None
+
+
 def check_claims(claims: Claims, sign_ins: QuerySet[SignIn] | None = None) -> SignIn:
     """The sign-in, of these, with its user, for which these claims still hold."""
     check_expiry(claims)

@@ -216,6 +216,17 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     connections_per_address: AtLeastZero = 2000
     handshakes_per_second: AtLeastZero = 500
     connections_per_process: AtLeastZero = 20_000
+    # HTTP requests of an address, and those of a user.
+    requests_per_second: AtLeastZero = 200
+    # Tokens of an address that are no good; over it, only what this server signed is looked at.
+    bad_tokens_per_second: AtLeastZero = 20
+
+    # How many HTTP requests run at a time, each in a thread with a connection to the database;
+    # how many may wait for one, in all and of an address, and for how long.
+    request_threads: Positive = 8
+    waiting_requests: AtLeastZero = 1024
+    waiting_requests_per_address: AtLeastZero = 256
+    request_wait_seconds: Seconds = 5.0
 
     # HTTP where this package serves it (`serve`): connections that are no WebSockets. 0 lifts one.
     http_connections_per_process: AtLeastZero = 2000

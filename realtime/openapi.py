@@ -22,18 +22,32 @@ from realtime.core.errors import ErrorCode
 
 REFERENCE = "#/components/schemas/{name}"
 
-# What any call may be answered with: a client that takes no JSON, the server's own trouble.
-ALWAYS = {406: {ErrorCode.NOT_SUPPORTED}, 500: {ErrorCode.INTERNAL}, 503: {ErrorCode.UNAVAILABLE}}
+# What any call may be answered with, whatever the view: by the server and the gate before it, by
+# REST framework for a client that takes no JSON, and where the server is in trouble.
+ALWAYS = {
+    400: {ErrorCode.INVALID_MESSAGE},
+    406: {ErrorCode.NOT_SUPPORTED},
+    408: {ErrorCode.UNAVAILABLE},
+    413: {ErrorCode.MESSAGE_TOO_BIG},
+    414: {ErrorCode.MESSAGE_TOO_BIG},
+    429: {ErrorCode.RATE_LIMITED},
+    431: {ErrorCode.MESSAGE_TOO_BIG},
+    500: {ErrorCode.INTERNAL},
+    503: {ErrorCode.UNAVAILABLE},
+}
 MEANINGS = {
     400: "The request is malformed, or nothing for this topic.",
     401: "There is no token where one is needed, or it is not good.",
     403: "This user may not do that.",
     404: "There is no such thing.",
     406: "The Accept header takes no format that there is.",
+    408: "The request came too slowly.",
     413: "The body is too long.",
+    414: "The URL is too long.",
     415: "The body has a media type that is not taken here.",
     422: "The namespace's processor refuses the data.",
     429: "Too many calls: wait as Retry-After says.",
+    431: "The headers are too long.",
     500: "The server failed.",
     503: "What the server needs does not answer: try again as Retry-After says.",
 }

@@ -62,6 +62,8 @@ class Project:
             "SIGN_IN_RATE": "1000/min",
             "SIGN_IN_FAILURE_RATE": "1000/min",
             "TOKEN_RATE": "1000/min",
+            "REALTIME_REQUESTS_PER_SECOND": "0",
+            "REALTIME_BAD_TOKENS_PER_SECOND": "0",
             "JWT_ACCESS_SECONDS": "86400",  # longer than any run of the tests
             # Hundreds of tests come from one address.
             "REALTIME_SESSION_ROWS_PER_ADDRESS": "0",

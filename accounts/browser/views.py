@@ -17,7 +17,9 @@ from accounts.browser.renewal import renew_tokens
 from accounts.metrics import count_bad_token
 from accounts.models import User
 from accounts.origins import is_own_origin
+from accounts.throttles import Attempt
 from accounts.tokens import TokenPair, issue_tokens, revoke_refresh_token
+from accounts.validation import find_sid
 from accounts.views import PasswordView, TokenView, authenticate_user
 from realtime import errors
 
@@ -32,12 +34,12 @@ class BrowserView(TokenView):
 
     schema = None  # it is no part of the API: for this server's own pages alone
 
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Refuse a foreign page before anything else is looked at."""
+    def check_origin(self, request: Request) -> None:
+        """Refuse a foreign page, also one that may call the rest of the API."""
         origin = request.headers.get("Origin")
         if origin is not None and not is_own_origin(origin, host=request.get_host()):
             raise PermissionDenied("This is for pages of this server's own origin.")
-        super().initial(request, *args, **kwargs)
+        super().check_origin(request)
 
     def finalize_response(
         self, request: Request, response: Response, *args: Any, **kwargs: Any
@@ -53,7 +55,7 @@ class BrowserSignInView(BrowserView, PasswordView):
 
     def post(self, request: Request) -> Response:
         """Sign in."""
-        user = authenticate_user(request, **self.read_body())
+        user = authenticate_user(request, **self.read_password())
         return _answer(request, user=user, pair=issue_tokens(user))
 
 
@@ -68,6 +70,7 @@ class BrowserRefreshView(BrowserView):
         refresh = read_cookie(request)
         if refresh is None:
             return Response(status=status.HTTP_204_NO_CONTENT)
+        self.begin_attempt(Attempt(sid=find_sid(refresh, kind="refresh")))
         try:
             user, pair = renew_tokens(refresh)
         except errors.InvalidToken as error:
@@ -83,6 +86,7 @@ class BrowserSignOutView(BrowserView):
         """Sign out. A cookie that was no good has nothing to end, and goes all the same."""
         refresh = read_cookie(request)
         if refresh is not None:
+            self.begin_attempt(Attempt(sid=find_sid(refresh, kind="refresh")))
             with contextlib.suppress(errors.InvalidToken):
                 revoke_refresh_token(refresh)
         return _answer_without_cookie(request)

@@ -1,6 +1,7 @@
 """How the list of sessions is narrowed. No filter asks the table of sessions what there is."""
 
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import Any, ClassVar
 
 from django.contrib import admin
@@ -146,6 +147,15 @@ class TopicFilter(ChosenFilter):
 class AddressFilter(ChosenFilter):
     title = "address"
     parameter_name = "address"
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        text = self.value()
+        if text is not None:
+            try:
+                ip_address(text)
+            except ValueError as error:  # PostgreSQL would say so, but later
+                raise IncorrectLookupParameters(error) from error
+        return super().queryset(request, queryset)
 
 
 class UserFilter(ChosenFilter):

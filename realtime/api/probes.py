@@ -12,7 +12,7 @@ from realtime.api.metrics import metrics
 
 Answer = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
-_VIEWS: dict[str, Callable[[HttpRequest], Awaitable[HttpResponse]]] = {
+PROBES: dict[str, Callable[[HttpRequest], Awaitable[HttpResponse]]] = {
     "/livez": live,
     "/readyz": ready,
     "/metrics": sync_to_async(metrics),
@@ -24,7 +24,7 @@ def answer_probes(get_response: Answer) -> Answer:
     """Answer these paths before anything looks at the Host, or redirects to TLS."""
 
     async def middleware(request: HttpRequest) -> HttpResponseBase:
-        view = _VIEWS.get(request.path_info)
+        view = PROBES.get(request.path_info)
         if view is None:
             return await get_response(request)
         response = await view(request)

@@ -1,6 +1,7 @@
 """Live sessions over REST: who is connected, and a way to end one; by Django's permissions."""
 
 import uuid
+from ipaddress import ip_address
 
 import msgspec
 from rest_framework import status
@@ -22,7 +23,7 @@ from realtime.api.views import RestView
 from realtime.audit import find_actor
 from realtime.control import end_sessions
 from realtime.core.close_codes import CloseCode
-from realtime.core.errors import ErrorCode, NotFound
+from realtime.core.errors import ErrorCode, InvalidParameter, NotFound
 from realtime.core.messages import format_time
 from realtime.core.queries import parse_integer
 from realtime.models import Session
@@ -83,6 +84,8 @@ class SessionsView(RestView):
         require(VIEW, request, f"to list sessions takes the permission {VIEW}")
         query = read_parameters(request, {*FILTERS, "limit", "offset"})
         part = Slice(read_limit(query), parse_integer("offset", query.get("offset", "0")))
+        if "address" in query:
+            parse_address(query["address"])
         write_sessions()
         sessions = Session.objects.live().filter(
             **{field: query[name] for name, field in FILTERS.items() if name in query}
@@ -120,6 +123,14 @@ class SessionView(RestView):
         actor = find_actor(request.user, door="rest")
         end_sessions([Target(session=str(key))], code=CloseCode.DISCONNECTED, actor=actor)
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+def parse_address(text: str) -> str:
+    """An address of IP; else InvalidParameter. To PostgreSQL it is a type, not any text."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise InvalidParameter("address: an address of IP, such as 192.0.2.1") from None
 
 
 def _describe(row: Session) -> LiveSession:

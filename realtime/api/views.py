@@ -23,6 +23,7 @@ from rest_framework.views import APIView
 
 from realtime.api.errors import handle_exception
 from realtime.api.parsers import StrictJSONParser
+from realtime.api.throttles import UserThrottle
 from realtime.conf import get_settings
 
 # The WWW-Authenticate of a 401, where the authentication has none: it is what a 401 is for.
@@ -73,6 +74,7 @@ class RestView(SelfContained):
     """A view for whom `REALTIME["REST_AUTHENTICATION"]` finds, or its `authentication_classes`."""
 
     authentication_classes: Any = None
+    throttle_classes: Sequence[type[BaseThrottle]] = (UserThrottle,)
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         """Of each class one."""

@@ -119,19 +119,22 @@ async def _find_identity(consumer: Entrant) -> Identity | None:
     try:
         identity: Identity | None = None if identify is None else await identify()
     except (InvalidToken, Unavailable) as error:
-        raise _refuse_token(error) from error
+        raise _refuse_token(consumer, error) from error
     if identity is not None:
         return await _rest_on_session(consumer, identity)
     if consumer.is_open:
         return None
     if not consumer.waits_for_credential:
         raise Refusal(CloseCode.AUTHENTICATION_REQUIRED, reason="authentication required")
+    if consumer.runtime.limits.find_token_wait(consumer.session.address):
+        # A token that comes later cannot be told from those that were no good in time.
+        raise Refusal(CloseCode.TRY_AGAIN_LATER, reason=pick_retry_after())
     # An address cannot hold more sockets by not saying who they are.
     await _count_connection(consumer)
     try:
         return await consumer.authenticate(await _read_credential(consumer))
     except (InvalidToken, Unavailable) as error:
-        raise _refuse_token(error) from error
+        raise _refuse_token(consumer, error) from error
 
 
 async def _rest_on_session(consumer: Entrant, identity: Identity) -> Identity:
@@ -193,9 +196,10 @@ def _parse_credential(text: str | None) -> str | None:
     return message.token if isinstance(message, Authenticate) else None
 
 
-def _refuse_token(error: CodedError) -> Refusal:
+def _refuse_token(consumer: Entrant, error: CodedError) -> Refusal:
     if isinstance(error, Unavailable):
         return Refusal(CloseCode.TRY_AGAIN_LATER, reason=pick_retry_after())
     if isinstance(error, TokenExpired):
         return Refusal(CloseCode.TOKEN_EXPIRED, reason="token expired")
+    consumer.runtime.limits.note_bad_token(consumer.session.address)
     return Refusal(CloseCode.INVALID_TOKEN, reason="invalid token")

@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
+from typing import Any
 
 
 @lru_cache(maxsize=4096)
@@ -20,6 +21,12 @@ def group_address(address: str) -> str:
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
     return str(IPv6Network((int(parsed), 64), strict=False))
+
+
+def find_group(scope: Any) -> str:
+    """What the client of an ASGI scope is counted under."""
+    client = scope.get("client")
+    return group_address(str(client[0])) if client else ""
 
 
 def name_sender(user_id: str | None, address: str) -> str:

@@ -22,6 +22,11 @@ class TokenBucket:
         self._left -= 1
         return True
 
+    def spend(self, now: float, *, most_debt: float) -> None:
+        """Take one event out that has happened already; it may leave a debt of so many."""
+        self._refill(now)
+        self._left = max(self._left - 1, -most_debt)
+
     def find_wait(self, now: float) -> float:
         """Seconds until one event can be taken."""
         self._refill(now)

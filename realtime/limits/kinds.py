@@ -17,3 +17,6 @@ class Limit(StrEnum):
     HTTP_BODIES_PER_ADDRESS = "http_bodies_per_address"
     HTTP_BODIES_PER_PROCESS = "http_bodies_per_process"
     HTTP_DEADLINES = "http_deadlines"
+    REQUESTS = "requests"
+    WAITING_REQUESTS = "waiting_requests"
+    BAD_TOKENS = "bad_tokens"

@@ -5,12 +5,17 @@ from dataclasses import dataclass
 
 from realtime.conf import Settings
 from realtime.core.addresses import group_address, name_sender
-from realtime.limits.allowances import Allowance, Allowances
+from realtime.limits.allowances import BURST_SECONDS, Allowance, Allowances
 from realtime.limits.connections import Connections, open_connections
 from realtime.limits.handshakes import Handshakes
 from realtime.limits.kinds import Limit
+from realtime.limits.rates import Rates
 from realtime.metrics import LIMITED
 from realtime.sessions import Session
+
+# Many tokens are being looked at before the first of them is found to be no good; an address pays
+# for those as well, and has done so after this time without more of them.
+DEBT_SECONDS = 30
 
 
 @dataclass(slots=True)
@@ -31,6 +36,8 @@ class Limits:
         self._places: dict[Session, _Place] = {}
         rate = settings.handshakes_per_second
         self._handshakes = Handshakes(rate, now=time.monotonic()) if rate else None
+        rate = settings.bad_tokens_per_second
+        self._bad_tokens = Rates(rate, burst=rate * BURST_SECONDS)
 
     def admit_handshake(self, connections: int, *, address: str) -> bool:
         """Whether the process takes one more handshake now, with so many connections open."""
@@ -42,6 +49,15 @@ class Limits:
             LIMITED.labels(Limit.HANDSHAKES).inc()
             return False
         return True
+
+    def note_bad_token(self, address: str) -> None:
+        """Count a token that was looked at, and was no good."""
+        most = self._settings.bad_tokens_per_second * DEBT_SECONDS
+        self._bad_tokens.spend(group_address(address), time.monotonic(), most_debt=most)
+
+    def find_token_wait(self, address: str) -> float:
+        """For how long an address has shown too many bad tokens yet, in seconds; else 0."""
+        return self._bad_tokens.find_wait(group_address(address), time.monotonic())
 
     async def admit(self, session: Session) -> str | None:
         """Count a connection for its address and, once that is known, its user.

@@ -8,8 +8,8 @@ busy is a new one refused. WebSockets are no part of this (docs/limits.md counts
 from typing import Protocol
 
 from realtime.conf import Settings
+from realtime.core.addresses import group_address
 from realtime.limits import Limit
-from realtime.limits.addresses import group_address
 from realtime.metrics import LIMITED
 
 

@@ -19,9 +19,9 @@ from twisted.web.http import (
 )
 
 from realtime.conf import get_settings
+from realtime.core.addresses import group_address
 from realtime.forwarded import find_address
 from realtime.limits import Limit
-from realtime.limits.addresses import group_address
 from realtime.metrics import LIMITED
 from realtime.server.answer import AnswerClock
 from realtime.server.bodies import Body

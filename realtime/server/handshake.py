@@ -1,5 +1,7 @@
 """From daphne's request for an upgrade to the library's answer and the application's scope."""
 
+from email.utils import formatdate
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
@@ -11,6 +13,8 @@ from websockets.server import ServerProtocol
 from realtime.server.parser import LOGGER
 
 RawHeaders = list[tuple[bytes, bytes]]
+
+TEXT: RawHeaders = [(b"Content-Type", b"text/plain; charset=utf-8")]
 
 
 def read_headers(request: Any) -> RawHeaders:
@@ -41,6 +45,17 @@ def answer_upgrade(request: Any, headers: RawHeaders) -> Response:
     if response.status_code != 101:
         response.headers["Sec-WebSocket-Version"] = "13"  # RFC 6455, section 4.4
     return response
+
+
+def build_refusal(status: int, text: str, headers: RawHeaders) -> bytes:
+    """An answer instead of 101, after which the connection ends."""
+    own = Headers(Date=formatdate(usegmt=True), Connection="close")
+    body = text.encode()
+    own["Content-Length"] = str(len(body))
+    for name, value in headers:
+        if name.lower() != b"content-length":
+            own[name.decode("ascii")] = value.decode("latin-1")
+    return Response(status, HTTPStatus(status).phrase, own, body).serialize()
 
 
 def build_scope(request: Any, headers: RawHeaders, *, root_path: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from realtime.server.admission import Admission
 from realtime.server.bodies import HeldBodies
 from realtime.server.dead_sockets import watch_dead_sockets
 from realtime.server.drain import drain
-from realtime.server.socket_reader import enable_direct_reads
+from realtime.server.socket_reader import bound_accepts, enable_direct_reads
 from realtime.server.upgrade import install_engine
 
 logger = logging.getLogger("realtime.server")
@@ -87,6 +87,7 @@ class Server(DaphneServer):  # type: ignore[misc]
         super().listen_success(port)
         logger.info("serving", extra={"address": str(port.getHost())})
         enable_direct_reads(port)
+        bound_accepts(port)
         self.ports.append(port)
 
     def log_action(self, protocol: str, action: str, details: dict[str, Any]) -> None:

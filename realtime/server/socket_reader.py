@@ -21,6 +21,10 @@ READ_SIZE = 16 * 1024
 # How often a long message is received from in one turn of the loop, so that others get theirs.
 MAX_READS = 4
 
+# How many connections are accepted in one turn of the loop, of those that wait: the rest of a
+# crowd comes in the next turns, and everybody else is served in between.
+MAX_ACCEPTS = 8
+
 FindBuffer = Callable[[], memoryview | None]
 
 
@@ -118,3 +122,14 @@ _TRANSPORTS = {tcp.Server: _TCPServer, unix.Server: _UNIXServer}
 def enable_direct_reads(port: Any) -> None:
     """Let a listening port make such transports, where it would make plain ones of Twisted's."""
     port.transport = _TRANSPORTS.get(port.transport, port.transport)
+
+
+def bound_accepts(port: Any) -> None:
+    """Let a listening port accept a few connections at a time; Twisted's take ever more."""
+    accept = port.doRead
+
+    def accept_few() -> None:
+        port.numberAccepts = MAX_ACCEPTS
+        accept()
+
+    port.doRead = accept_few

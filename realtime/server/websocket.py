@@ -14,14 +14,20 @@ from typing import Any
 from twisted.internet import tcp
 from websockets.http11 import Response
 from websockets.protocol import OPEN
-from websockets.server import ServerProtocol
 
 from realtime.core.close_codes import CloseCode
 from realtime.core.entries import LongMessage
 from realtime.core.framing import PING, build_close, build_frame
 from realtime.frames import frame_bytes, frame_text
 from realtime.outbox import EXTENSION
-from realtime.server.handshake import answer_upgrade, build_scope, read_headers
+from realtime.server.handshake import (
+    TEXT,
+    RawHeaders,
+    answer_upgrade,
+    build_refusal,
+    build_scope,
+    read_headers,
+)
 from realtime.server.parser import MessageParser
 from realtime.server.socket_outbox import SocketOutbox
 from realtime.server.socket_reader import DirectReads
@@ -53,6 +59,7 @@ class WebSocketConnection:
         self._waiter: asyncio.Future[dict[str, Any]] | None = None
         self._is_accepted = False
         self._was_injected = False
+        self._denial: dict[str, Any] | None = None  # the answer that is to come instead of 101
         self._early = b""  # frames that came before the application accepted
         self._is_paused = False
         self._unread = 0  # bytes (or characters) of the messages that wait for the application
@@ -152,6 +159,11 @@ class WebSocketConnection:
                 self._accept(event)
             case "websocket.close":
                 self._reject(403, "Access denied\n")
+            case "websocket.http.response.start":
+                self._denial = event
+            case "websocket.http.response.body" if self._denial is not None:
+                text = event.get("body", b"").decode()  # in one piece, as our own answers are
+                self._reject(self._denial["status"], text, self._denial["headers"])
             case other:
                 raise ValueError(f"cannot handle {other!r}")
 
@@ -200,7 +212,7 @@ class WebSocketConnection:
             self.transport.loseConnection()
             return
         scope = build_scope(request, headers, root_path=self._server.root_path)
-        scope["extensions"] = {EXTENSION: self.outbox}
+        scope["extensions"] = {EXTENSION: self.outbox, "websocket.http.response": {}}
         self._push({"type": "websocket.connect"})
         task = self._loop.create_task(self._server.application(scope, self.receive, self.send))
         task.add_done_callback(self._leave)
@@ -221,10 +233,10 @@ class WebSocketConnection:
         if early and not self._is_lost:
             self.dataReceived(early)
 
-    def _reject(self, status: int, text: str) -> None:
+    def _reject(self, status: int, text: str, headers: RawHeaders = TEXT) -> None:
         if self._response is not None and not self._is_lost:
             self._response = None
-            self._write(ServerProtocol().reject(status, text).serialize())
+            self._write(build_refusal(status, text, headers))
             self.transport.loseConnection()
 
     # Reading

@@ -101,3 +101,43 @@ def test_code_without_a_request_can_check_a_password(root: User, password: str) 
 
 def test_axes_finds_its_configuration_complete() -> None:
     assert [m for m in checks.run_checks() if (m.id or "").startswith("axes.")] == []
+
+
+def test_who_fails_locks_out_nobody_who_has_another_name(
+    client: Client, api: APIClient, root: User, user: User, password: str
+) -> None:
+    for _ in range(4):
+        sign_in(client, WRONG)
+    body = {"username": user.username, "password": password}
+    assert api.post("/api/token/", body, format="json").status_code == 200
+    User.objects.create_superuser("rosa", password=password)
+    form = {"username": "rosa", "password": password, "next": "/admin/"}
+    assert Client().post(reverse("admin:login"), form).status_code == 302
+
+
+def test_an_address_cannot_go_through_many_names_at_the_admin(
+    client: Client, root: User, password: str, settings: Any
+) -> None:
+    settings.TOKEN_RATES = {"sign_in": "3/min"}
+    before = read_count("admin", "rate_limited")
+    for number in range(3):
+        form = {"username": f"root{number}", "password": WRONG}
+        client.post(reverse("admin:login"), form)
+    response = sign_in(client, password)
+    assert "Too many sign-ins from your address" in response.text
+    assert read_count("admin", "rate_limited") == before + 1
+    assert sign_in(Client(), password, ELSEWHERE).status_code == 302
+
+
+@pytest.mark.parametrize("headers", [{}, {"HTTP_ORIGIN": "https://evil.example"}])
+def test_a_form_on_another_page_locks_nobody_out_of_the_admin(
+    root: User, password: str, headers: dict[str, str], settings: Any
+) -> None:
+    settings.TOKEN_RATES = {"sign_in": "1/min"}
+    victim = Client(enforce_csrf_checks=True)
+    victim.get(reverse("admin:login"))  # has the cookie, which other pages cannot read
+    for _ in range(5):
+        form = {"username": "root", "password": WRONG}
+        assert victim.post(reverse("admin:login"), form, **headers).status_code == 403
+    assert not AccessAttempt.objects.exists()
+    assert sign_in(Client(), password).status_code == 302

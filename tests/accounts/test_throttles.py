@@ -10,6 +10,7 @@ from rest_framework.test import APIClient
 from accounts.models import User
 
 ELSEWHERE = "192.0.2.1"
+FORM = "application/x-www-form-urlencoded"
 
 
 @pytest.fixture
@@ -102,3 +103,93 @@ def test_bad_tokens_are_counted_by_where_and_why(api: APIClient, db: None) -> No
     assert api.get("/api/topics/broadcast:a/publications/").status_code == 401
     after = read_count("refresh", "invalid"), read_count("rest", "invalid")
     assert after == (before[0] + 1, before[1] + 1)
+
+
+# What cannot be an attempt
+
+DOORS = ["token/", "token/refresh/", "token/verify/", "token/revoke/"]
+DOORS += [f"browser/{name}/" for name in ("sign-in", "refresh", "sign-out")]
+JSON = {"content_type": "application/json"}
+FOREIGN = "https://evil.example"
+GOOD = '{"username": "ada", "password": "x", "token": "x", "refresh": "x"}'
+NO_ATTEMPTS: dict[str, tuple[str, dict[str, Any], int]] = {
+    "an image": ("GET", {"HTTP_SEC_FETCH_SITE": "cross-site"}, 403),
+    "a link": ("GET", {}, 405),
+    "a head": ("HEAD", {}, 405),
+    "an odd method": ("DELETE", {}, 405),
+    "a form": ("POST", {"data": "username=ada&password=x", "content_type": FORM}, 415),
+    "plain text": ("POST", {"data": GOOD, "content_type": "text/plain"}, 415),
+    "a page of another origin": ("POST", {"data": GOOD, **JSON, "HTTP_ORIGIN": FOREIGN}, 403),
+    "a page without an origin": ("POST", {"data": GOOD, **JSON, "HTTP_ORIGIN": "null"}, 403),
+    "no body": ("POST", JSON, 400),
+    "no JSON": ("POST", {"data": "{", **JSON}, 400),
+    "a list": ("POST", {"data": "[]", **JSON}, 400),
+    "an incomplete object": ("POST", {"data": '{"username": "ada"}', **JSON}, 400),
+    "another kind of value": ("POST", {"data": GOOD.replace('"x"', "[1]"), **JSON}, 400),
+    "a NUL": ("POST", {"data": GOOD.replace('"x"', r'"\u0000"'), **JSON}, 400),
+    "too long": ("POST", {"data": " " * 40_000 + GOOD, **JSON}, 413),
+    "not to be answered": ("POST", {"data": GOOD, **JSON, "HTTP_ACCEPT": "image/png"}, 406),
+}
+
+
+@pytest.mark.parametrize("kind", NO_ATTEMPTS)
+@pytest.mark.parametrize("door", DOORS)
+def test_what_cannot_be_an_attempt_counts_for_nothing(
+    api: APIClient, user: User, password: str, rates: dict[str, Any], door: str, kind: str
+) -> None:
+    rates |= {"sign_in": "1/min", "sign_in_failure": "1/min", "token": "1/min"}
+    method, options, status = NO_ATTEMPTS[kind]
+    if door in ("browser/refresh/", "browser/sign-out/") and status in (400, 413, 415):
+        status = 204  # these take no body, and without a cookie there is nothing to try
+    for _ in range(3):
+        assert api.generic(method, f"/api/{door}", **options).status_code == status
+    pair = post(api, username="ada", password=password).json()
+    assert post(api, "refresh/", refresh=pair["refresh"]).status_code == 200
+
+
+def test_a_page_of_an_allowed_origin_may_sign_in(
+    api: APIClient, user: User, password: str, settings: Any
+) -> None:
+    settings.ALLOWED_ORIGINS = ["https://*.example.org"]
+    body = {"username": "ada", "password": password}
+    for origin, status in (("https://app.example.org", 200), ("https://example.com", 403)):
+        answer = api.post("/api/token/", body, format="json", HTTP_ORIGIN=origin)
+        assert answer.status_code == status
+        inner = {"HTTP_ORIGIN": origin, "HTTP_SEC_FETCH_SITE": "same-origin"}
+        assert api.post("/api/token/", body, format="json", **inner).status_code == 200
+
+
+# Others of the same address
+
+
+def test_who_fails_keeps_out_nobody_who_has_another_name(
+    api: APIClient, user: User, password: str, rates: dict[str, Any]
+) -> None:
+    rates |= {"sign_in": "5/min", "sign_in_failure": "2/min"}
+    body = {"username": "bob", "password": "wrong"}
+    statuses = [post(api, **body).status_code for _ in range(20)]
+    assert statuses == [401, 401, *[429] * 18]
+    # What was refused unread is no attempt of the address.
+    assert post(api, username="ada", password=password).status_code == 200
+
+
+def test_an_address_cannot_go_through_many_names(
+    api: APIClient, db: None, rates: dict[str, Any]
+) -> None:
+    rates |= {"sign_in": "5/min", "sign_in_failure": "2/min"}
+    statuses = [
+        post(api, username=f"user{number}", password="password1").status_code for number in range(8)
+    ]
+    assert statuses == [401] * 5 + [429] * 3
+
+
+def test_who_sends_garbage_keeps_out_nobody_who_has_a_token(
+    api: APIClient, user: User, password: str, rates: dict[str, Any]
+) -> None:
+    rates["token"] = "2/min"
+    pair = post(api, username="ada", password=password).json()
+    garbage = [post(api, "verify/", token="x.y.z").status_code for _ in range(3)]
+    assert garbage == [401, 401, 429]
+    assert post(api, "verify/", token=pair["access"]).status_code == 200
+    assert post(api, "refresh/", refresh=pair["refresh"]).status_code == 200
+    assert post(api, "revoke/", refresh=pair["refresh"]).status_code == 429  # the third of it

@@ -306,8 +306,14 @@ async def test_an_expired_token_is_told_apart_where_all_else_is_right(target: Ta
 async def test_a_token_of_any_length_is_refused(target: Target, size: int) -> None:
     token = sign(make_claims(target, "access"))
     token += "x" * (size - len(token))
-    assert_refused(post(target, "token/refresh/", refresh=token))
-    assert_refused(post(target, "token/verify/", token=token))
+    for response in (
+        post(target, "token/refresh/", refresh=token),
+        post(target, "token/verify/", token=token),
+    ):
+        if size == 9_000:
+            assert_refused(response)
+        else:
+            assert (response.status_code, response.json()["code"]) == (413, "message_too_big")
     codes = [(await knock(target, way, token))[0] for way in WAYS]
     if size == 9_000:
         assert codes == [4502, 4502, 4501]

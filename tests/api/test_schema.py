@@ -31,8 +31,8 @@ MAKE_USER = (
 )
 NPY = "application/x-npy"
 METHODS = {"get", "post", "delete"}
-# What takes a fault of the server to see.
-RARE = {"500", "503"}
+# What takes a fault of the server to see, or is the server's own to say: the tests of that do.
+RARE = {"408", "414", "431", "500", "503"}
 Answers = set[tuple[str, int]]
 
 
@@ -208,7 +208,8 @@ async def test_answers_are_what_it_says(server: Server, caller: Caller, token: s
         for status in operation["responses"]
         if status not in RARE
     }
-    assert declared - caller.seen <= TIGHT  # those have a server of their own
+    unseen = {(id, status) for id, status in declared if status not in BEFORE_A_VIEW}
+    assert unseen - caller.seen <= TIGHT  # those have a server of their own
     queries = {
         (operation["operationId"], found["name"])
         for _, _, operation in list_operations(caller.document)
@@ -230,6 +231,7 @@ def call_tokens(caller: Caller) -> None:
     caller("revoke_tokens", 204, json={"refresh": pair["refresh"]})
     caller("revoke_tokens", 401, "invalid_token", json={"refresh": "x"})
     for id in ("obtain_tokens", "verify_token", "refresh_tokens", "revoke_tokens"):
+        caller(id, 403, "permission_denied", json={}, headers={"Origin": "https://evil.example"})
         caller(id, 400, "invalid_message", json={})
         caller(id, 400, "invalid_json", content=b"{", headers={"Content-Type": "application/json"})
         caller(id, 406, "not_supported", json={}, headers={"Accept": "image/png"})
@@ -325,6 +327,8 @@ def call_disconnect(caller: Caller) -> None:
     caller("disconnect_session", 406, "not_supported", by="rosa", path=path, headers=accept)
 
 
+# What the server and the gate before Django answer to any call, for whatever operation.
+BEFORE_A_VIEW = {400, 408, 413, 414, 429, 431, 503}
 ON_A_TOPIC = ("publish", "read_history", "read_statistics", "list_presence")
 ON_TOKENS = ("obtain_tokens", "verify_token", "refresh_tokens", "revoke_tokens")
 TIGHT: Answers = {
@@ -352,6 +356,24 @@ def test_refusals_of_policies_processors_and_limits_are_what_it_says(
     finally:
         server.stop()
     assert caller.seen >= TIGHT
+
+
+def test_every_operation_names_what_it_is_answered_with_before_a_view_is_asked(
+    make_project: Callable[..., Project], document: dict[str, Any]
+) -> None:
+    for _, path, operation in list_operations(document):
+        assert {int(status) for status in operation["responses"]} >= BEFORE_A_VIEW, path
+    server = start_server(make_project(REALTIME_REQUESTS_PER_SECOND="1"), "serve")
+    try:
+        with httpx.Client(base_url=server.http, timeout=30) as http:
+            caller = Caller(document, http, {})
+            for _ in range(10):
+                call_freely(caller, "read_schema")
+            for _, _, operation in list_operations(document):
+                call_freely(caller, operation["operationId"])
+                assert (operation["operationId"], 429) in caller.seen
+    finally:
+        server.stop()
 
 
 def call_tight(caller: Caller) -> None:
@@ -395,7 +417,9 @@ def call_freely(
     """Call, and hold whatever the answer is against the document."""
     method, url, operation = find_operation(caller.document, id)
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    response = caller.http.request(method, url.format(topic=topic), headers=headers, **options)
+    response = caller.http.request(
+        method, url.format(topic=topic, id=topic), headers=headers, **options
+    )
     caller.check(id, operation, response)
 
 

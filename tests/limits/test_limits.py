@@ -6,8 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from realtime.conf import build_settings
-from realtime.limits import Limit, Limits, handshakes, limits
-from realtime.limits.handshakes import Handshakes
+from realtime.limits import Limit, Limits, limits
 from realtime.metrics import LIMITED
 from realtime.sessions import Session
 from tests.sessions import StubSession, build_identity
@@ -153,14 +152,20 @@ def test_one_address_gets_most_of_the_handshakes_and_leaves_the_others_theirs(
     assert all(counted.admit_handshake(1, address="192.0.2.1") for _ in range(4))
 
 
-def test_the_addresses_that_handshakes_are_counted_for_are_bounded(
-    monkeypatch: pytest.MonkeyPatch,
+def test_an_address_that_shows_bad_tokens_waits_until_it_has_made_up_for_them(
+    clock: SimpleNamespace,
 ) -> None:
-    monkeypatch.setattr(handshakes, "MAX_ADDRESSES", 3)
-    counted = Handshakes(1000, now=0)
-    for number in range(100):
-        assert counted.take(f"192.0.2.{number}", 0)
-    assert list(counted._addresses) == ["192.0.2.97", "192.0.2.98", "192.0.2.99"]
+    counted = build_limits(bad_tokens_per_second=10)
+    for _ in range(20):
+        assert counted.find_token_wait("2001:db8::1") == 0
+        counted.note_bad_token("2001:db8::2")  # of the same /64
+    assert 0 < counted.find_token_wait("2001:db8::1") <= 0.1
+    for _ in range(10_000):
+        counted.note_bad_token("2001:db8::2")
+    assert 29 < counted.find_token_wait("2001:db8::1") < 31  # and not for ever
+    assert counted.find_token_wait("192.0.2.1") == 0
+    clock.now += 31
+    assert counted.find_token_wait("2001:db8::1") == 0
 
 
 def test_a_process_takes_so_many_connections() -> None:

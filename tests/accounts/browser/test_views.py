@@ -184,8 +184,19 @@ def test_calls_are_throttled_as_those_of_the_token_endpoints_are(
 ) -> None:
     settings.TOKEN_RATES = {scope: "2/min"}
     body = {"username": "ada", "password": "wrong"}
-    statuses = [post(api, path, body).status_code for _ in range(3)]
+    statuses = []
+    for _ in range(3):
+        api.cookies["realtime_refresh"] = "garbage"
+        statuses.append(post(api, path, body).status_code)
     assert statuses == [status, status, 429]
+
+
+@pytest.mark.parametrize("path", ["refresh", "sign-out"])
+def test_a_browser_without_a_cookie_tries_nothing_and_counts_for_nothing(
+    api: APIClient, db: None, settings: Any, path: str
+) -> None:
+    settings.TOKEN_RATES = {"token": "1/min"}
+    assert [post(api, path).status_code for _ in range(3)] == [204] * 3
 
 
 @pytest.mark.parametrize("path", ["sign-in", "refresh", "sign-out"])
