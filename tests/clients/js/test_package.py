@@ -1,9 +1,11 @@
 """The package as the README says to install it: its types, and its examples, in a fresh project."""
 
 import json
+import os
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -131,19 +133,24 @@ def test_the_examples_of_the_readme_run(
     assert node, "these tests need Node, a package of requirements-dev.txt"
     deadline = time.monotonic() + TIMEOUT
     process = subprocess.Popen(
-        [node, name], cwd=project, env={"TOKEN": client_token}, stdout=subprocess.PIPE
+        [node, name],
+        cwd=project,
+        env={"TOKEN": client_token},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # the package's `node` starts the real one
     )
     headers = {"Authorization": f"Bearer {client_token}"}
     try:
-        with process, connect(f"{url}?subscribe=0", additional_headers=headers) as socket:
+        with connect(f"{url}?subscribe=0", additional_headers=headers) as socket:
             assert process.stdout is not None
             while not select.select([process.stdout], [], [], 0.5)[0]:
                 assert time.monotonic() < deadline
                 socket.send(json.dumps({"value": 2}))
             line = process.stdout.readline()
-            process.kill()
     finally:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
     assert line == b"2 2\n"
 
 
