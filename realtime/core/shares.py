@@ -10,10 +10,12 @@ class Shares:
     def __init__(self) -> None:
         self.total = 0
         self._held: dict[str, int] = {}
-        # What is asked of: (-amount, when it was put there, holder). An entry that is out of date
-        # is put right when it comes to the top; of equals the one that changed last comes last.
+        # (-amount, when it was put there, holder); of equals the one that was put there first is
+        # first. A holder's entry is the one with the amount in `_entered`, which is what it holds,
+        # or more: that is put right when it comes to the top.
         self._heap: list[tuple[int, int, str]] = []
-        self._changed: dict[str, None] = {}
+        self._entered: dict[str, int] = {}
+        self._changed: dict[str, None] = {}  # those that may hold more
         self._turns = count()
 
     def __getitem__(self, holder: str) -> int:
@@ -28,7 +30,6 @@ class Shares:
         held = self._held.get(holder, 0) + amount
         if held > 0:
             self._held[holder] = held
-            self._changed.pop(holder, None)
             self._changed[holder] = None
         else:
             self._held.pop(holder, None)
@@ -37,9 +38,11 @@ class Shares:
     def find_largest(self, *, without: str | None = None) -> str | None:
         """Who holds most, of all but one; None where there is nobody."""
         for holder in self._changed:
-            heappush(self._heap, self._enter(holder))
+            if self._held[holder] > self._entered.get(holder, 0):
+                heappush(self._heap, self._enter(holder))
         self._changed.clear()
         if len(self._heap) > 2 * len(self._held) + 64:
+            self._entered.clear()
             self._heap = [self._enter(holder) for holder in self._held]
             heapify(self._heap)
         aside: list[tuple[int, int, str]] = []
@@ -47,9 +50,12 @@ class Shares:
         while self._heap:
             amount, _, holder = self._heap[0]
             held = self._held.get(holder)
-            if held is None or -amount < held:  # gone, or there is a newer entry
+            if self._entered.get(holder) != -amount:  # there is a newer entry
                 heappop(self._heap)
-            elif -amount > held:
+            elif held is None:
+                heappop(self._heap)
+                del self._entered[holder]
+            elif held < -amount:
                 heapreplace(self._heap, self._enter(holder))
             elif holder == without:
                 aside.append(heappop(self._heap))
@@ -61,4 +67,5 @@ class Shares:
         return largest
 
     def _enter(self, holder: str) -> tuple[int, int, str]:
-        return -self._held[holder], next(self._turns), holder
+        held = self._entered[holder] = self._held[holder]
+        return -held, next(self._turns), holder

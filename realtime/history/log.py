@@ -12,6 +12,8 @@ from realtime.history.base import ID_MEMORY, PAGE_BYTES, Item, Page
 ENTRY_BYTES = 80
 ID_BYTES = 260
 TOPIC_BYTES = 2560
+# What goes at a time where a log has to shrink.
+SHRINK_STEPS = 50
 
 
 class KnownId(NamedTuple):
@@ -85,14 +87,19 @@ class Log:
         ):
             self._drop_oldest(changes)
 
-    def shrink(self, changes: dict[str, int]) -> bool:
-        """Drop the oldest publication, or id; the newest publication stays. False: no more."""
-        if len(self.bodies) > 1:
-            self._drop_oldest(changes)
-        elif self.ids:
-            self._drop_oldest_id(changes)
-        else:
-            return False
+    def shrink(self, size: int, changes: dict[str, int]) -> bool:
+        """Drop the oldest publications, or else ids, that take so many bytes, some dozen at a time;
+        the newest publication stays. False: there are no more."""
+        most = self.size - size
+        for step in range(SHRINK_STEPS):
+            if step and self.size <= most:
+                break
+            if len(self.bodies) > 1:
+                self._drop_oldest(changes)
+            elif self.ids:
+                self._drop_oldest_id(changes)
+            else:
+                return step > 0
         return True
 
     def expire(self, now: float, changes: dict[str, int]) -> None:

@@ -4,6 +4,7 @@ When it is full, room is made by who holds most: by the least recently used topi
 publisher. So one publisher alone may fill it, and of several each keeps an equal share.
 """
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ from realtime.history.log import Log, make_epoch
 # than connections and topics that are just being left; beyond, the one that was asked for longest
 # ago gets another epoch.
 MAX_EMPTY = 50_000
+# So many topics go before others have a turn: of small ones a large publication may need thousands.
+EVICTION_STEPS = 50
 # Topics that are looked at for one that is mostly its publisher's.
 MAX_LOOKS = 100
 
@@ -51,7 +54,16 @@ class MemoryHistory(History):
         self._uses = 0
 
     async def append(self, batches: Sequence[Batch]) -> list[Accepted | Unavailable]:
-        return [self._append(batch) for batch in batches]
+        results: list[Accepted | Unavailable] = []
+        for batch in batches:
+            accepted = self._append(batch)
+            if self._find_exceeded() is not None:
+                await self._evict(keep=batch.topic)
+                log = self._logs.get(batch.topic)
+                if log is not None and log.epoch == accepted.epoch:
+                    accepted = replace(accepted, first=log.first)
+            results.append(accepted)
+        return results
 
     async def read(self, topic: Topic, *, after: int, limit: int, is_held: bool = False) -> Page:
         log = self._find(topic)
@@ -101,9 +113,6 @@ class MemoryHistory(History):
             offsets.append(log.top)
         log.expires = now + batch.namespace.history_ttl
         self._settle(topic, log, changes)
-        while shares := self._find_exceeded():
-            if not self._make_room(shares, keep=topic):
-                break
         return Accepted(log.epoch, offsets, frozenset(duplicates), log.first)
 
     def _read_top(self, topic: Topic) -> Top:
@@ -184,11 +193,16 @@ class MemoryHistory(History):
             return self._topics
         return self._bytes if self._bytes.total > self._max_bytes else None
 
-    def _make_room(self, shares: Shares, *, keep: Topic) -> bool:
-        """Drop something of whoever holds most, but never what `keep` got last.
+    async def _evict(self, *, keep: Topic) -> None:
+        """Drop as much as there is too much, but never what `keep` got last."""
+        steps = 0
+        while (shares := self._find_exceeded()) is not None and self._make_room(shares, keep=keep):
+            steps += 1
+            if steps % EVICTION_STEPS == 0:
+                await asyncio.sleep(0)
 
-        False where nothing else is left.
-        """
+    def _make_room(self, shares: Shares, *, keep: Topic) -> bool:
+        """Drop something of whoever holds most; False where nothing else is left."""
         holder = shares.find_largest()
         if holder is None:
             return False
@@ -196,7 +210,8 @@ class MemoryHistory(History):
         if topic is None and shares is self._bytes and keep in self._of[holder]:
             changes: dict[str, int] = {}
             log = self._logs[keep]
-            if log.shrink(changes):
+            excess = self._bytes.total - self._max_bytes
+            if log.shrink(excess, changes):
                 self._settle(keep, log, changes)
                 return True
         topic = topic or self._pick_any(holder, keep)

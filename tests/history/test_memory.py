@@ -21,7 +21,7 @@ from realtime.history import Accepted, History, Size
 from realtime.history import log as log_module
 from realtime.history.base import HEAD_BYTES, NO_EPOCH, PAGE_BYTES
 from realtime.history.log import ENTRY_BYTES, ID_BYTES, TOPIC_BYTES
-from realtime.history.memory import MemoryHistory
+from realtime.history.memory import EVICTION_STEPS, MemoryHistory
 from tests.clients import open_client, save_array
 from tests.history.conftest import Writer
 from tests.servers import Project, Server
@@ -445,6 +445,24 @@ class TestShares:
             await whole.append(b"x" * self.MIB)
         page = await shared.read()
         assert (page.epoch, len(page.bodies)) == (epoch, 2)
+
+    async def test_many_small_topics_make_room_for_a_large_publication_a_few_at_a_time(
+        self,
+    ) -> None:
+        history = TestMemory.open(MEMORY_HISTORY_BYTES=2 * self.MIB)
+        for log in self.open(history, "user 1", *(f"t{n}" for n in range(600))):
+            await log.append(b"x")
+        (large,) = self.open(history, "user 1", "large")
+        publishing = asyncio.create_task(large.append(b"x" * self.MIB))
+        turns, most, before = 0, 0, len(history._logs)
+        while not publishing.done():
+            await asyncio.sleep(0)
+            turns += 1
+            most, before = max(most, before - len(history._logs)), len(history._logs)
+        assert turns > 3
+        assert 0 < most <= EVICTION_STEPS
+        assert history._bytes.total <= 2 * self.MIB
+        assert (await publishing).first == 1
 
     async def test_what_is_held_is_counted_right_whatever_goes(self) -> None:
         history = TestMemory.open(MEMORY_HISTORY_BYTES=300_000, MEMORY_HISTORY_TOPICS=15)
