@@ -19,6 +19,7 @@ from realtime.core.topics import Topic, parse_topic
 from realtime.held_topics import HeldTopic
 from realtime.history import PUBLICATIONS, History
 from realtime.layer import Layer
+from realtime.redis_errors import quote
 
 logger = logging.getLogger("realtime.hub")
 
@@ -93,8 +94,8 @@ class Hub:
         while True:
             try:
                 self._take(await self._layer.receive())
-            except Unavailable:
-                logger.warning("the channel layer does not answer")
+            except Unavailable as error:
+                logger.warning("the channel layer does not answer: %s", quote(error))
                 await asyncio.sleep(RECEIVE_RETRY_DELAY)
             except Exception:
                 # One message that cannot be read, not even by the layer, must not deafen the
@@ -121,8 +122,8 @@ class Hub:
             await asyncio.sleep(CHECK_INTERVAL)
             try:
                 await self._check_positions()
-            except Unavailable:
-                logger.warning("positions could not be checked: the history does not answer")
+            except Unavailable as error:
+                logger.warning("positions could not be checked: %s", quote(error))
 
     async def _check_positions(self) -> None:
         held = [held for held in self._topics.values() if held.is_ready and held.keeps_history]

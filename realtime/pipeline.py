@@ -214,7 +214,7 @@ class Pipeline:
         logger.error(
             "publications %s: %s",
             "refused" if is_refused else "not confirmed",
-            quote(error.__cause__ or error),
+            quote(error),
             extra={"topic": str(share[0].topic), "publications": self._failed},
         )
         self._failed = 0

@@ -228,9 +228,9 @@ def _diagnose(error: BaseException) -> Health:
     cause = error.__cause__ if isinstance(error, Unavailable) and error.__cause__ else error
     refusal = find_refusal(cause)
     if refusal is not None:
-        return Health(refusal.reason, quote(cause), refusal.is_misfit)
+        return Health(refusal.reason, quote(error), refusal.is_misfit)
     is_late = isinstance(cause, (TimeoutError, RedisTimeoutError))
     return Health(
         "the store does not answer in time" if is_late else "the store cannot be reached",
-        quote(cause),
+        quote(error),
     )

@@ -138,7 +138,7 @@ async def _find_refusal(settings: Settings, server: RedisServer) -> str:
         await counts.end()
         await server.claim_names()
     except (Unavailable, RedisError, OSError) as error:
-        return quote(error.__cause__ or error)
+        return quote(error)
     finally:
         for store in (history, presence, counts):
             await store.close()

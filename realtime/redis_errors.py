@@ -13,6 +13,8 @@ from redis.exceptions import (
     ReadOnlyError,
 )
 
+from realtime.core.errors import Unavailable
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -66,16 +68,23 @@ def find_refusal(error: BaseException) -> Refusal | None:
 
 
 def quote(error: BaseException) -> str:
-    """What Redis said, for the log: its own words, with the code in front."""
+    """What Redis said, for the log: its own words, with the code in front.
+
+    Of one of our own errors, what caused it.
+    """
+    if isinstance(error, Unavailable) and error.__cause__ is not None:
+        error = error.__cause__
     text = str(error) or type(error).__name__
     word = _find_word(error)
-    return text if not word or text.startswith(word) else f"{word} {text}"
+    return text if not word or word in text else f"{word} {text}"
 
 
 def _find_word(error: BaseException) -> str:
     for kind, word in _WORDS:
         if isinstance(error, kind):
             return word
+    if "ACL failure in script" in str(error):
+        return "NOPERM"
     # Before Redis 7 an error in a script is quoted behind "ERR Error running script (…): …".
     for part in str(error).split():
         if part.strip("-:") in _REFUSALS:

@@ -18,6 +18,7 @@ from realtime.layer import Layer
 from realtime.presence import Change, Member, Presence
 from realtime.presence.base import cut_changes, decode_member, encode_member
 from realtime.presence.leases import Leases
+from realtime.redis_errors import quote
 from realtime.roster import Mailbox, Roster, merge_members
 
 logger = logging.getLogger("realtime.presence")
@@ -318,4 +319,4 @@ class Rosters:
     def _report(self, error: Unavailable) -> None:
         if not self._is_troubled:
             self._is_troubled = True
-            logger.warning("presence is not up to date: %s", error.__cause__ or error)
+            logger.warning("presence is not up to date: %s", quote(error))

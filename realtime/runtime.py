@@ -28,6 +28,7 @@ from realtime.pipeline import Pipeline, Receipt
 from realtime.presence import Member, open_presence
 from realtime.pulse import PULSE, Pulse
 from realtime.rechecks import Rechecks
+from realtime.redis_errors import quote
 from realtime.rosters import MEMBERS, Rosters
 from realtime.sessions import Sessions, Target
 from realtime.tracking import Recorder
@@ -194,7 +195,7 @@ class Runtime:
             try:
                 await self.layer.join(CONTROL_GROUP)
             except Unavailable as error:
-                logger.error("other instances cannot be heard yet: %s", error.__cause__ or error)
+                logger.error("other instances cannot be heard yet: %s", quote(error))
                 await asyncio.sleep(JOIN_RETRY_DELAY)
             else:
                 return

@@ -15,6 +15,7 @@ class BreakingProxy:
         self.port = port
         self.cuts = 0
         self._open: set[asyncio.StreamWriter] = set()
+        self._flows: list[asyncio.Event] = []
 
     @property
     def ws(self) -> str:
@@ -37,6 +38,12 @@ class BreakingProxy:
             self._open.discard(writer)
             writer.transport.abort()
 
+    def freeze(self) -> None:
+        """From now on nothing passes through the connections that are open, nor does their end."""
+        for flow in self._flows:
+            flow.clear()
+        self._flows.clear()
+
     async def cut_at_random(self, dice: random.Random, *, every: float) -> None:
         """Cut a connection now and then, in the middle of whatever passes, until cancelled."""
         while True:
@@ -52,9 +59,12 @@ class BreakingProxy:
             self._open.discard(writer)
             writer.transport.abort()
             return
+        flow = asyncio.Event()
+        flow.set()
+        self._flows.append(flow)
         ways = [
-            asyncio.ensure_future(_pass_on(reader, up_writer)),
-            asyncio.ensure_future(_pass_on(up_reader, writer)),
+            asyncio.ensure_future(_pass_on(reader, up_writer, flow)),
+            asyncio.ensure_future(_pass_on(up_reader, writer, flow)),
         ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -90,8 +100,12 @@ async def breaking_proxy(target: int) -> AsyncIterator[BreakingProxy]:
         await asyncio.gather(*serving, return_exceptions=True)
 
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pass_on(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flow: asyncio.Event
+) -> None:
     with contextlib.suppress(OSError):
         while data := await reader.read(65536):
+            await flow.wait()
             writer.write(data)
             await writer.drain()
+    await flow.wait()

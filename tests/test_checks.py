@@ -125,8 +125,9 @@ def test_a_permission_and_a_callable_are_all_right(settings: Any, policy: str) -
 
 
 def use_redis(settings: Any, url: str) -> None:
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": PUBSUB, "CONFIG": {"hosts": [url]}}}
-    settings.REALTIME = {"REDIS_URL": url}
+    config = {"hosts": [url], "prefix": "rt.0"}
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": PUBSUB, "CONFIG": config}}
+    settings.REALTIME = {"REDIS_URL": url, "PREFIX": "rt", "HISTORY_TIMEOUT": 15.0}
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,7 @@ def test_e007_the_address_of_redis_is_malformed(settings: Any, url: str) -> None
 def test_a_redis_that_answers_is_all_right(
     settings: Any, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("realtime.checks.REDIS_TIMEOUT", 15)  # on a busy machine, too
+    monkeypatch.setattr("realtime.redis_checks.TIMEOUT", 15)  # on a busy machine, too
     use_redis(settings, redis.url)
     assert check_settings() == []
 

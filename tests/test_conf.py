@@ -1,5 +1,6 @@
 """The settings object: typed, complete, and strict about what it does not know."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from realtime.conf import (
     Settings,
     Slow,
     build_settings,
+    derive_prefix,
     get_settings,
     read_environment,
 )
@@ -167,3 +169,17 @@ def test_settings_follow_django_s_when_a_test_changes_them(settings: Any) -> Non
     assert get_settings() is get_settings()
     settings.REALTIME = {"OUTBOX_BYTES": 8}
     assert get_settings().outbox_bytes == 8
+
+
+def test_a_deployment_that_names_no_prefix_gets_one_of_its_secret_which_tells_nothing(
+    settings: Any,
+) -> None:
+    url = {"REDIS_URL": "redis://h"}
+    settings.SECRET_KEY = "one secret"
+    made = build_settings(url).prefix
+    assert made == derive_prefix("one secret") == derive_prefix(b"one secret")
+    assert re.fullmatch(r"rt-[0-9a-f]{12}", made)
+    settings.SECRET_KEY = "another secret"
+    assert build_settings(url).prefix != made
+    assert build_settings({**url, "PREFIX": "shop"}).prefix == "shop"
+    assert build_settings({}).prefix == ""  # nothing is shared

@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from realtime.conf import Settings, build_settings
 from realtime.core.errors import Unavailable
-from realtime.layer import Layer
+from realtime.layer import JOIN_SLICE, Layer
 from tests.servers import RedisServer
 
 MakeLayer = Callable[[str], Layer]
@@ -84,6 +84,76 @@ async def test_a_group_that_was_left_is_heard_no_longer(layers: tuple[Layer, Lay
     await two.send("rt.broadcast.a", {"n": 1})
     await two.send("rt.broadcast.b", {"n": 2})
     assert await asyncio.wait_for(one.receive(), 15) == {"n": 2}
+
+
+async def test_a_layer_that_was_opened_again_hears_all_its_groups_and_no_other(
+    layers: tuple[Layer, Layer],
+) -> None:
+    """Whoever waits for a message goes on waiting, on the new channel."""
+    one, two = layers
+    for number in range(JOIN_SLICE + 1):
+        await one.join(f"rt.broadcast.{number}")
+    await one.leave("rt.broadcast.7")
+    receiving = asyncio.create_task(one.receive())
+    await asyncio.sleep(0.05)
+    for last in (0, JOIN_SLICE):
+        await one.reopen()
+        await two.send("rt.broadcast.7", {"n": 7})
+        await two.send(f"rt.broadcast.{last}", {"n": last})
+        assert await asyncio.wait_for(receiving, 15) == {"n": last}
+        receiving = asyncio.create_task(one.receive())
+    await one.join("rt.broadcast.new")
+    await two.send("rt.broadcast.new", {"n": "new"})
+    assert await asyncio.wait_for(receiving, 15) == {"n": "new"}
+    assert one.received == 3
+
+
+async def test_opening_again_leaves_other_users_of_the_channel_layer_alone(
+    layers: tuple[Layer, Layer],
+) -> None:
+    one, two = layers
+    theirs = get_channel_layer()
+    assert theirs is not None
+    channel = await theirs.new_channel()
+    await theirs.group_add("g", channel)
+    await one.reopen()
+    await theirs.group_send("g", {"n": 1})
+    assert await asyncio.wait_for(theirs.receive(channel), 15) == {"n": 1}
+    await theirs.flush()
+
+
+async def test_opening_again_in_vain_is_unavailable_and_the_receiver_opens_it_later(
+    redis: RedisServer, use_layer: Callable[[str], Settings]
+) -> None:
+    layer = Layer(use_layer(redis.url))
+    await layer.join("rt.broadcast.a")
+    receiving = asyncio.create_task(layer.receive())
+    await asyncio.sleep(0.05)
+    redis.kill()
+    with pytest.raises(Unavailable):
+        await layer.reopen()
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(receiving, 15)
+    redis.start()
+    receiving = asyncio.create_task(layer.receive())
+    async with asyncio.timeout(15):
+        while not receiving.done():
+            await layer.send("rt.broadcast.a", {"n": 1})
+            await asyncio.sleep(0.05)
+    assert receiving.result() == {"n": 1}
+    await layer.close()
+
+
+async def test_attempts_to_open_it_leave_nothing_behind(
+    use_layer: Callable[[str], Settings],
+) -> None:
+    """The layer itself keeps a queue for each channel that it tried to subscribe to."""
+    layer = Layer(use_layer("redis://127.0.0.1:1/0"))
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await layer.join("rt.broadcast.a")
+    assert layer._layer._get_layer().channels == {}
+    await layer.close()
 
 
 async def test_leaving_before_anything_was_joined_is_nothing(

@@ -9,7 +9,7 @@ import pytest
 from realtime import pipeline as pipeline_module
 from realtime.conf import Namespace, build_settings
 from realtime.core.entries import Body
-from realtime.core.errors import Unavailable
+from realtime.core.errors import Refused, Unavailable
 from realtime.core.positions import Position
 from realtime.core.topics import Topic
 from realtime.history import Item
@@ -168,6 +168,27 @@ async def test_a_history_that_is_down_is_told_to_each_publisher_and_nobody_hears
     receipt = await press.submit(b"y")
     assert receipt.position is not None
     assert receipt.position.offset == 1
+
+
+async def test_a_refusal_stays_one_and_the_log_counts_failures_once_a_second(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    press = Press()
+
+    async def refuse(batches: Any) -> Any:
+        refused = Refused("it was not published: the store is out of memory; try again later")
+        refused.__cause__ = RuntimeError("OOM command not allowed")
+        return [refused] * len(batches)
+
+    monkeypatch.setattr(press.history, "append", refuse)
+    for _ in range(5):
+        with pytest.raises(Refused, match="out of memory"):
+            await press.submit(b"x")
+    await asyncio.sleep(pipeline_module.REPORT_SECONDS)
+    with pytest.raises(Refused):
+        await press.submit(b"x")
+    assert caplog.messages == ["publications refused: OOM command not allowed"] * 2
+    assert [record.publications for record in caplog.records] == [1, 5]
 
 
 async def test_a_bug_in_a_commit_is_an_answer_too_and_the_next_one_goes_on(

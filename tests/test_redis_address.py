@@ -1,6 +1,7 @@
 """The address of Redis in every form, against real servers: TLS, a socket file, Sentinel."""
 
 import asyncio
+import signal
 import ssl
 import subprocess
 import time
@@ -18,17 +19,20 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError, MaxConnectionsError, RedisError
 
 from realtime.redis_address import (
+    build_base,
     build_layer_host,
     is_same_redis,
     make_pool,
     parse_address,
     ping,
 )
-from tests.clients import open_client
+from tests.clients import Client, open_client
 from tests.servers import Project, RedisServer, Server, find_free_port, find_valkey_server
 
 PASSWORD = "a/b c@d"
 QUOTED = "a%2Fb%20c%40d"
+# A silent connection of the channel layer is replaced within this time, in seconds.
+SILENCE_DEADLINE = 5.0
 SENTINEL = "redis+sentinel://anna:pw@one:26380,two,[::1]:7/3?sentinel_master_name=main"
 
 
@@ -137,6 +141,26 @@ def test_the_layer_and_the_history_are_known_to_share_a_redis() -> None:
     assert not is_same_redis("redis://h:1/1", "redis://h:1/0")
     assert not is_same_redis(SENTINEL, "redis://h:1/0")
     assert not is_same_redis({"host": "h", "port": 1}, "redis://h:1/0")
+
+
+@pytest.mark.parametrize(
+    ("url", "number"),
+    [
+        ("redis://h", 0),
+        ("redis://h:1/7", 7),
+        ("redis://h?db=3", 3),
+        ("unix:///r.sock?db=4", 4),
+        (SENTINEL, 3),
+    ],
+)
+def test_names_begin_with_the_prefix_and_the_number_of_the_database(url: str, number: int) -> None:
+    assert build_base("rt-12ab", url) == f"rt-12ab.{number}"
+
+
+@pytest.mark.parametrize("prefix", ["", "{a}", "a b", "a:b", "a*", "-a", "é", "a\n", "a" * 33])
+def test_a_prefix_with_which_names_cannot_begin_is_refused(prefix: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"REALTIME_PREFIX.*1 to 32 of A-Z"):
+        build_base(prefix, "redis://h")
 
 
 # Real servers
@@ -272,6 +296,19 @@ class Cluster:
             await sentinel.sentinel_set("main", "down-after-milliseconds", 300)
         self.master.kill()
 
+    async def hang_master(self) -> None:
+        """SIGSTOP: its connections stay open, and it answers none; the sentinel notices it soon."""
+        async with self._open_sentinel() as sentinel:
+            await sentinel.sentinel_set("main", "down-after-milliseconds", 300)
+        self.master.signal(signal.SIGSTOP)
+
+    async def wait_for_promotion(self) -> None:
+        """Until the replica is the master."""
+        async with Redis(port=self.replica.port, password="inner") as replica:
+            await wait_until(
+                lambda: replica.info("replication"), lambda told: told["role"] == "master"
+            )
+
     async def count_behind(self) -> int:
         """How many bytes the replica has not confirmed."""
         async with Redis(port=self.master.port, password="inner") as master:
@@ -384,3 +421,40 @@ async def test_servers_survive_a_failover_and_keep_the_history(
                 offset += 1
         received = [(await there.receive_type("publication", 30))["data"] for _ in range(10)]
     assert received == list(range(1, 11))
+
+
+async def test_after_a_failover_from_a_master_that_hangs_instances_soon_hear_each_other(
+    cluster: Cluster,
+    make_project: Callable[..., Project],
+    launch: Callable[..., Server],
+    report: Callable[[str], None],
+) -> None:
+    """What has no history comes through the channel layer, or not at all."""
+    await cluster.wait_for_replica()
+    project = make_project(REDIS_URL=cluster.url, DJANGO_SETTINGS_MODULE="tests.project_settings")
+    token = project.issue_token()
+    servers = [launch(project, kind) for kind in ("daphne", "serve")]
+    urls = [f"{server.ws}/ws/fleeting/a/" for server in servers]
+    async with open_client(urls[0], token) as here, open_client(urls[1], token) as there:
+        for client in (here, there):
+            await client.receive_type("subscribed")
+
+        async def is_heard(speaker: Client, listener: Client) -> bool:
+            await speaker.send({"type": "publish", "data": str(time.monotonic())})
+            with suppress(TimeoutError):
+                await listener.receive_type("publication", 0.5)
+                return True
+            return False
+
+        assert await is_heard(here, there)
+        assert await is_heard(there, here)
+        await cluster.hang_master()
+        await cluster.wait_for_promotion()
+        promoted = time.monotonic()
+        for pair in ((here, there), (there, here)):
+            await wait_until(partial(is_heard, *pair), bool)
+        delay = time.monotonic() - promoted
+    report(f"heard again {delay:.1f} s after the promotion, while the old master still hangs")
+    assert delay < 2 * SILENCE_DEADLINE
+    for server in servers:
+        assert "closing its connection and opening another" in server.read_log()

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from realtime.conf import Settings
 from realtime.core.errors import Unavailable
 from realtime.limits.redis import Claim, RedisCounts
+from realtime.redis_errors import quote
 
 logger = logging.getLogger("realtime.limits")
 
@@ -181,7 +182,7 @@ class SharedConnections(Connections):
         except Unavailable as error:
             logger.warning(
                 "the connections of this process count until its lease ends: %s",
-                error.__cause__ or error,
+                quote(error),
             )
         await self._store.close()
 
@@ -220,7 +221,7 @@ class SharedConnections(Connections):
             self._is_away = True
             logger.warning(
                 "connections are counted in this process alone for now: %s",
-                error.__cause__ or error,
+                quote(error),
             )
         while asks := self._take_asks():
             for ask in asks:

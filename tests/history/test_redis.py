@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,7 +16,7 @@ import redis as redis_client
 from channels.layers import get_channel_layer
 
 from realtime.conf import Settings, build_settings
-from realtime.core.errors import Unavailable
+from realtime.core.errors import Refused, Unavailable
 from realtime.core.positions import MARK_BYTES, Position, link_batch
 from realtime.core.topics import Topic
 from realtime.history import Accepted, Top
@@ -197,6 +198,107 @@ class TestStore:
         assert isinstance(results[0], Unavailable)
         assert list(results[1].offsets) == [1]  # type: ignore[union-attr]
         assert list((await good.append(b"c")).offsets) == [2]
+
+
+class TestRefusal:
+    """Redis answers that it does not do it."""
+
+    @pytest.mark.parametrize(
+        ("harm", "mend", "reason"),
+        [
+            ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "out of memory"),
+            (
+                "CONFIG SET min-replicas-to-write 1",
+                "CONFIG SET min-replicas-to-write 0",
+                "too few replicas",
+            ),
+            ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "read-only"),
+        ],
+    )
+    async def test_a_refused_batch_is_known_not_to_be_there_and_can_be_published_later(
+        self,
+        redis: RedisServer,
+        use_redis: UseRedis,
+        topic: Topic,
+        harm: str,
+        mend: str,
+        reason: str,
+    ) -> None:
+        history = RedisHistory(use_redis(redis))
+        log = Writer(history, topic)
+        await log.append((b"a", "x"))
+        with redis_client.Redis(port=redis.port) as client:
+            before = {key: client.dump(key) for key in client.keys("*")}
+            client.execute_command(*harm.split())
+            (result,) = await history.append([log.batch((b"b", "y"), b"c")])
+            assert isinstance(result, Refused)
+            assert re.fullmatch(
+                f"it was not published: .*{reason}.*; try again later", result.detail
+            )
+            assert {key: client.dump(key) for key in client.keys("*")} == before
+            with pytest.raises(Unavailable, match=reason):
+                await log.read()
+            client.execute_command(*mend.split())
+        again = await log.append((b"b", "y"))
+        assert (list(again.offsets), again.duplicates) == ([2], frozenset())
+        await history.close()
+
+    async def test_what_was_never_sent_was_not_published(
+        self, redis: RedisServer, use_redis: UseRedis, topic: Topic
+    ) -> None:
+        history = RedisHistory(use_redis(redis, HISTORY_TIMEOUT=0.5))
+        log = Writer(history, topic)
+        redis.signal(signal.SIGSTOP)  # it takes connections, and says nothing
+        (late,) = await history.append([log.batch(b"a")])
+        redis.signal(signal.SIGCONT)
+        redis.kill()
+        (away,) = await history.append([log.batch(b"a")])
+        for result in (late, away):
+            assert isinstance(result, Refused)
+            assert "cannot be reached" in result.detail
+        await history.close()
+
+    async def test_what_was_sent_and_not_answered_may_have_been_published(
+        self, redis: RedisServer, use_redis: UseRedis, topic: Topic
+    ) -> None:
+        history = RedisHistory(use_redis(redis, HISTORY_TIMEOUT=0.5))
+        log = Writer(history, topic)
+        await log.append(b"a")
+        redis.signal(signal.SIGSTOP)
+        (result,) = await history.append([log.batch(b"b")])
+        redis.signal(signal.SIGCONT)
+        assert isinstance(result, Unavailable)
+        assert not isinstance(result, Refused)
+        assert "may or may not have been published" in result.detail
+        assert list((await log.read()).bodies) == [b"a", b"b"]
+        await history.close()
+
+    async def test_a_right_that_is_missing_in_the_middle_leaves_it_open(
+        self, redis: RedisServer, use_redis: UseRedis, topic: Topic
+    ) -> None:
+        history = RedisHistory(use_redis(redis))
+        log = Writer(history, topic)
+        with redis_client.Redis(port=redis.port) as client:
+            client.execute_command("ACL", "SETUSER", "default", "-xtrim")
+        (result,) = await history.append([log.batch(b"a")])
+        assert isinstance(result, Unavailable)
+        assert not isinstance(result, Refused)
+        assert "does not permit it" in result.detail
+        await history.close()
+
+    async def test_what_cannot_be_announced_is_accepted_all_the_same(
+        self, redis: RedisServer, use_redis: UseRedis, topic: Topic
+    ) -> None:
+        history = RedisHistory(use_redis(redis))
+        log = Writer(history, topic)
+        assert (await log.append(b"a")).unannounced == ""
+        with redis_client.Redis(port=redis.port) as client:
+            client.execute_command("ACL", "SETUSER", "default", "resetchannels")
+        accepted = await log.append(b"b")
+        assert list(accepted.offsets) == [2]
+        assert "channel" in accepted.unannounced
+        assert list((await log.read()).bodies) == [b"a", b"b"]
+        await history.close()
 
 
 class TestRewind:
