@@ -34,13 +34,13 @@ OPTIONS = Namespace(kind=Kind.BROADCAST, history_size=1, history_ttl=60.0)
 
 # Between two beats, in seconds; and after one that failed.
 INTERVAL = 1.0
-RETRY_INTERVAL = 0.5
+RETRY_INTERVAL = 0.25
 # Whoever asks within this time of a beat is answered by it.
 FRESH = 0.25
 # The layer is silent if nothing came through it for so many times so long after an announcement:
 # in steps, so that a busy loop is not taken for a silent connection.
-STEPS = 4
-STEP = 0.4
+STEPS = 6
+STEP = 0.2
 # After a silence the layer is opened again at once; if it stays silent, after this time, doubled
 # each time.
 FIRST_DELAY = 3.0

@@ -5,6 +5,7 @@ client can use.
 """
 
 import asyncio
+import uuid
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -149,7 +150,9 @@ async def _try_history(history: RedisHistory, server: RedisServer) -> None:
     """Publish, hear and read; raises Unavailable or RedisError."""
     topic = Topic(NAMESPACE, CHECK)
     result: Any
-    (result,) = await history.append([Batch(topic, OPTIONS, [Item(b"", "check")])])
+    # With an id, a new one: what is known already would be neither written nor announced.
+    item = Item(b"", uuid.uuid4().hex)
+    (result,) = await history.append([Batch(topic, OPTIONS, [item])])
     if not isinstance(result, Accepted):
         raise result
     if result.unannounced:

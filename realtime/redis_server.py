@@ -84,8 +84,9 @@ class RedisServer:
     async def try_subscribing(self, channel: str) -> None:
         """Subscribe to a channel and end that again; raises NoPermissionError."""
         async with self._connect() as client, client.pubsub() as pubsub:
-            await pubsub.subscribe(channel)
-            await pubsub.get_message(timeout=self._settings.history_timeout)
+            for ask in (pubsub.subscribe, pubsub.unsubscribe):
+                await ask(channel)
+                await pubsub.get_message(timeout=self._settings.history_timeout)
 
     async def claim_names(self) -> bool:
         """Whether no other deployment uses the same names; then they are ours for a while."""

@@ -15,6 +15,7 @@ REALTIME = {
             "subscribe": "anyone",
             "publish": "anyone",
         },
+        "fleeting": {"kind": "broadcast", "history_size": 0},
         "figures": {"kind": "stats", "presence": True},
         "secret": {
             "kind": "broadcast",

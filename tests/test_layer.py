@@ -111,7 +111,7 @@ async def test_a_layer_that_was_opened_again_hears_all_its_groups_and_no_other(
 async def test_opening_again_leaves_other_users_of_the_channel_layer_alone(
     layers: tuple[Layer, Layer],
 ) -> None:
-    one, two = layers
+    one, _ = layers
     theirs = get_channel_layer()
     assert theirs is not None
     channel = await theirs.new_channel()

@@ -10,10 +10,11 @@ import httpx
 import pytest
 import redis as redis_client
 
+from realtime.core.close_codes import CloseCode
 from tests.clients import Client, open_client
 from tests.servers import Project, RedisServer, Server, start_server
 
-SETTINGS = "tests.project_settings"
+SETTINGS = "tests.presence_settings"
 
 
 @dataclass
@@ -59,7 +60,7 @@ async def open_all(stack: AsyncExitStack, scene: Scene, path: str) -> list[Clien
     return clients
 
 
-@pytest.mark.parametrize("path", ["/ws/fleeting/a/", "/ws/broadcast/a/", "/ws/lobby/a/"])
+@pytest.mark.parametrize("path", ["/ws/fleeting/a/", "/ws/broadcast/a/", "/ws/room/a/"])
 async def test_publications_reach_the_instances_of_one_deployment(scene: Scene, path: str) -> None:
     """Of topics without a history, with one, and with presence."""
     async with AsyncExitStack() as stack:
@@ -87,7 +88,7 @@ async def test_ending_the_sessions_of_user_1_ends_those_of_one_deployment(scene:
         await asyncio.to_thread(project.manage, "shell", "--verbosity", "0", "-c", program)
         for client in (here, there):
             code, _ = await client.wait_closed()
-            assert code == 4504
+            assert code == CloseCode.DISCONNECTED
         for client in (numbered, foreign):
             await client.send({"type": "publish", "data": "still here", "ref": 1})
             await client.receive_type("ack")
@@ -108,7 +109,7 @@ async def test_a_process_outside_of_the_server_speaks_for_its_own_deployment(sce
 async def test_every_name_in_redis_begins_with_the_prefix_of_its_deployment(scene: Scene) -> None:
     """Keys and channels, counts of sign-ins too."""
     async with AsyncExitStack() as stack:
-        await open_all(stack, scene, "/ws/lobby/d/")
+        await open_all(stack, scene, "/ws/room/d/")
         for server in (scene.ours[0], scene.numbered, scene.foreign):
             wrong = {"username": "anna", "password": "wrong"}
             assert httpx.post(f"{server.http}/api/token/", json=wrong, timeout=30).is_error
