@@ -46,7 +46,8 @@ class Layer:
         self._channel: str | None = None
         self._groups: set[str] = set()
         self._lock = asyncio.Lock()  # who opens the channel, joins and leaves
-        self._waiting: asyncio.Timeout | None = None  # for a message
+        self._receiver: asyncio.Task[Any] | None = None  # while it waits for a message
+        self._has_moved = False  # it is to wait on another channel
 
     async def join(self, group: str) -> None:
         """Hear a group from now on; raises Unavailable.
@@ -71,16 +72,22 @@ class Layer:
         while True:
             try:
                 channel = self._channel or await self._open()
-                async with asyncio.timeout(None) as self._waiting:
-                    message: dict[str, Any] = await self._layer.receive(channel)
+                self._receiver = asyncio.current_task()
+                message: dict[str, Any] = await self._layer.receive(channel)
             except (RedisError, OSError) as error:
-                if self._waiting is not None and self._waiting.expired():
-                    continue  # `reopen` wants it to wait on the new channel
                 raise _unavailable(error) from error
+            except asyncio.CancelledError:
+                receiver = self._receiver
+                if receiver is None or not self._has_moved:
+                    raise
+                self._has_moved = False
+                if receiver.uncancel():  # somebody else means it
+                    raise
+            else:
+                self.received += 1
+                return message
             finally:
-                self._waiting = None
-            self.received += 1
-            return message
+                self._receiver = None
 
     async def reopen(self) -> None:
         """Close the connections and join all groups on new ones; raises Unavailable.
@@ -144,8 +151,10 @@ class Layer:
             try:
                 await self._flush()
             finally:
-                if self._waiting is not None:  # for a channel that is no more
-                    self._waiting.reschedule(asyncio.get_running_loop().time())
+                if self._receiver is not None and not self._has_moved:
+                    # Cheaper for each message than anything that waits for two things at once.
+                    self._has_moved = True
+                    self._receiver.cancel()
 
     async def _flush(self) -> None:
         try:

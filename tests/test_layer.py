@@ -108,6 +108,24 @@ async def test_a_layer_that_was_opened_again_hears_all_its_groups_and_no_other(
     assert one.received == 3
 
 
+async def test_a_receiver_that_is_cancelled_while_the_layer_is_opened_again_ends(
+    layers: tuple[Layer, Layer],
+) -> None:
+    one, _ = layers
+    receiving = asyncio.create_task(one.receive())
+    await asyncio.sleep(0.05)
+    opening = asyncio.create_task(one.reopen())
+    while not one._has_moved:
+        await asyncio.sleep(0)
+    receiving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await receiving
+    await opening
+    await one.join("rt.broadcast.a")
+    await one.send("rt.broadcast.a", {"n": 1})
+    assert await asyncio.wait_for(one.receive(), 15) == {"n": 1}
+
+
 async def test_opening_again_leaves_other_users_of_the_channel_layer_alone(
     layers: tuple[Layer, Layer],
 ) -> None:

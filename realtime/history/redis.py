@@ -322,7 +322,7 @@ def _read_append(reply: Any) -> Accepted | Unavailable:
 def _build_refused(error: BaseException) -> Unavailable:
     refusal = find_refusal(error)
     reason = refusal.reason if refusal else "the history cannot be reached"
-    refused = Refused(f"it was not published: {reason}; try again later")
+    refused = Refused(f"it was not published: {reason}; repeat it later with the same id")
     refused.__cause__ = error
     return refused
 

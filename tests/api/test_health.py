@@ -117,7 +117,10 @@ def test_a_redis_that_refuses_is_degraded_and_publishers_are_told_why_and_that_i
             }
             refused = httpx.post(address, json={"data": 1}, headers=headers, timeout=30)
             assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
-            assert refused.json()["detail"] == f"it was not published: {reason}; try again later"
+            assert (
+                refused.json()["detail"]
+                == f"it was not published: {reason}; repeat it later with the same id"
+            )
             client.execute_command(*mend.split())
         accepted = httpx.post(address, json={"data": 2}, headers=headers, timeout=30)
         assert (accepted.status_code, accepted.json()["offset"]) == (201, 1)

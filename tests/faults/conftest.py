@@ -11,6 +11,9 @@ import pytest
 from tests.faults.witnesses import TIMEOUT, Publisher, Subscriber
 from tests.servers import Project, RedisServer, Server, start_server
 
+# Of all names in Redis, for tests that write there themselves.
+PREFIX = "fleet"
+
 
 @dataclass
 class Fleet:
@@ -55,6 +58,7 @@ def whole_fleet(
     redis.start()
     project = make_project(
         REDIS_URL=redis.url,
+        REALTIME_PREFIX=PREFIX,
         REALTIME_MESSAGES_PER_SECOND="0",
         REALTIME_BYTES_PER_SECOND="0",
         DJANGO_SETTINGS_MODULE="tests.faults.long_settings",

@@ -17,7 +17,7 @@ from realtime.core.topics import Topic
 from realtime.history import Accepted, Batch, Item
 from realtime.history.redis import RedisHistory
 from tests.faults import long_settings
-from tests.faults.conftest import Fleet, accept_more, following, publishing
+from tests.faults.conftest import PREFIX, Fleet, accept_more, following, publishing
 from tests.faults.witnesses import TIMEOUT, Publisher, Subscriber, settle
 from tests.server.processes import measure_memory
 from tests.servers import ROOT, Server
@@ -177,7 +177,7 @@ async def test_a_replay_of_100_000_to_a_slow_client_never_holds_more_than_its_ou
 async def store_publications(fleet: Fleet, topic: Topic, count: int) -> None:
     """Put the numbers 1, 2, … into the history, as an instance would."""
     history = RedisHistory(
-        build_settings({"REDIS_URL": fleet.redis.url, "HISTORY_TIMEOUT": TIMEOUT})
+        build_settings({"REDIS_URL": fleet.redis.url, "PREFIX": PREFIX, "HISTORY_TIMEOUT": TIMEOUT})
     )
     namespace = build_namespace(**long_settings.LONG)
     for first in range(1, count + 1, 1000):

@@ -235,7 +235,8 @@ class TestRefusal:
             (result,) = await history.append([log.batch((b"b", "y"), b"c")])
             assert isinstance(result, Refused)
             assert re.fullmatch(
-                f"it was not published: .*{reason}.*; try again later", result.detail
+                f"it was not published: .*{reason}.*; repeat it later with the same id",
+                result.detail,
             )
             assert {key: client.dump(key) for key in client.keys("*")} == before
             if reason != "out of memory":

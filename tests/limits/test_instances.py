@@ -15,7 +15,6 @@ import pytest
 import redis as redis_client
 from websockets.exceptions import ConnectionClosed, InvalidMessage
 
-from realtime.limits.redis import INSTANCES
 from tests.clients import Client, open_client
 from tests.limits.conftest import issue_tokens
 from tests.servers import Project, RedisServer, Server, start_server
@@ -65,7 +64,7 @@ class Pair:
         """What Redis holds, without the numbers of calls."""
         sums: dict[str, int] = {}
         with redis_client.Redis(port=self.redis.port, decode_responses=True) as client:
-            for key in client.keys(f"{INSTANCES}:*"):
+            for key in client.keys("*:{limits}:*"):
                 for subject, count in client.hgetall(key).items():
                     if subject:
                         sums[subject] = sums.get(subject, 0) + int(count)
@@ -291,4 +290,4 @@ async def test_an_instance_that_ends_in_order_leaves_nothing(pair: Pair) -> None
         await pair.wait_counts(PER_USER)
         assert await asyncio.to_thread(pair.servers[0].stop) == 0
     with redis_client.Redis(port=pair.redis.port, decode_responses=True) as client:
-        assert client.keys(f"{INSTANCES}:*") == []
+        assert client.keys("*:{limits}:*") == []
