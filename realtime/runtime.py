@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import Any
 
+from realtime.computing import Computing
 from realtime.conf import get_settings
 from realtime.core.close_codes import CloseCode
 from realtime.core.entries import encode_entry
@@ -54,6 +55,8 @@ class Runtime:
         self.history = open_history(self.settings)
         self.sessions = Sessions()
         self.limits = Limits(self.settings, instance=self.instance_id)
+        self.computing = Computing()
+        self.has_sessions = has_sessions
         self.is_draining = False
         self.requested_bytes: Counter[str] = Counter()  # of arrays being made, for each sender
         self.hub = Hub(
@@ -156,6 +159,7 @@ class Runtime:
         """Commit what waits, write what is left, let go of everything."""
         await self.pipeline.close()
         await cancel_tasks(self._tasks)
+        self.computing.close()
         await self.limits.close()
         await self.rosters.close()
         await self.recorder.close()

@@ -33,5 +33,5 @@ class Meter(Generic[T]):
             error = None
             try:
                 yield awaited
-            except BaseException as thrown:  # a cancellation, mostly: it is the coroutine's
+            except BaseException as thrown:  # noqa: BLE001 (it is the coroutine's, to be thrown in)
                 error = thrown
