@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from realtime import models
+from realtime.computing import Computing
 from realtime.conf import Settings, get_settings
 from realtime.core.addresses import name_sender
 from realtime.core.close_codes import CloseCode
@@ -63,6 +64,8 @@ class Runtime:
         self.history = open_history(self.settings)
         self.sessions = Sessions()
         self.limits = Limits(self.settings, instance=self.instance_id)
+        self.computing = Computing()
+        self.has_sessions = has_sessions
         self.is_draining = False
         self.requested_bytes: Counter[str] = Counter()  # of arrays being made, for each sender
         self.hub = Hub(
@@ -193,6 +196,7 @@ class Runtime:
         await self.pipeline.close()
         await cancel_tasks(self._tasks)
         await self.pulse.close()
+        self.computing.close()
         await self.limits.close()
         await self.rosters.close()
         await self.recorder.close()

@@ -8,9 +8,10 @@ from realtime.conf import Kind, Namespace
 from realtime.core.entries import decode_entry
 from realtime.core.errors import NotSupported, Unavailable
 from realtime.core.messages import format_time
+from realtime.core.sample_ring import SampleRing
 from realtime.core.samples import unpack_samples
 from realtime.core.topics import Topic
-from realtime.core.windows import SampleRing, Window
+from realtime.core.windows import Window
 from realtime.history import Page
 
 READ_LIMIT = 1000

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Protocol
 
+from realtime.audience import Reading
+from realtime.computing import Computing
 from realtime.conf import Slow
 from realtime.core.close_codes import CloseCode
 from realtime.core.errors import Unavailable
@@ -238,17 +240,18 @@ class StatisticsClient(Client):
         super().__init__(world, name)
         self.value: float | None = None
         self._view: StatisticsView | None = None
-        self._window = parse_window("100")
+        self._reading = Reading(parse_window("100"), (), f"user {name}")
         self._is_first = True
 
     async def open(self, held: HeldTopic) -> None:
-        self._window = parse_window(self.world.dice.choice(["100", "5"]))
+        window = parse_window(self.world.dice.choice(["100", "5"]))
+        self._reading = Reading(window, (), f"user {self.name}")
         self._is_first = True
-        self._view = await open_view(held, self._window)
+        self._view = await open_view(held, self._reading, Computing())
 
     def close(self) -> None:
         if self._view is not None:
-            close_view(self._view, self._window)
+            close_view(self._view, self._reading)
             self._view = None
 
     def subscribe(self, held: HeldTopic, outbox: Outbox, start: Start) -> Subscription:
@@ -259,8 +262,7 @@ class StatisticsClient(Client):
             start=start,
             interval=self._interval,
             view=self._view,
-            window=self._window,
-            fields=(),
+            reading=self._reading,
         )
 
     def take_publication(self, message: dict[str, Any]) -> None:
@@ -273,7 +275,7 @@ class StatisticsClient(Client):
             self._complain("a hole, or the order is wrong")
         self._is_first = False
         self.value = message["value"]
-        self._check_count(message["count"], self._window, offset=message["offset"])
+        self._check_count(message["count"], self._reading.window, offset=message["offset"])
         if self.value is not None:
             if self.value not in self.world.stored.get(place, ()):
                 self._complain("a value that was never stored there")

@@ -6,6 +6,8 @@ import random
 import pytest
 
 from realtime import held_topics, reading
+from realtime.audience import Reading
+from realtime.computing import Computing
 from realtime.core.errors import Unavailable
 from realtime.core.positions import MAX_HELD, Position
 from realtime.core.windows import parse_window
@@ -488,15 +490,15 @@ async def test_a_reader_who_gives_up_does_not_spoil_the_read_of_others() -> None
 async def test_statistics_begin_anew_where_the_group_was_left_in_between() -> None:
     """What was published between leaving and joining never reached the old view."""
     stage = Stage(leave_delay=0)
-    window = parse_window("100")
+    reading = Reading(parse_window("100"), (), "user 1")
     await stage.held.hold()
-    view = await open_view(stage.held, window)
+    view = await open_view(stage.held, reading, Computing())
     stage.layer.gate.clear()
     stage.held.release()
     await settle(0.01)  # leaving
     newcomer = asyncio.create_task(stage.held.hold())
     stage.layer.gate.set()
     await newcomer
-    fresh = await open_view(stage.held, window)
+    fresh = await open_view(stage.held, reading, Computing())
     assert fresh is not view
     assert view not in stage.held.followers

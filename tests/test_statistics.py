@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from realtime.audience import Reading
+from realtime.computing import Computing
 from realtime.conf import Kind, Namespace, get_settings
 from realtime.core.entries import SAMPLES, Entry, encode_entry
 from realtime.core.errors import InvalidParameter
 from realtime.core.positions import Position
 from realtime.core.samples import pack_samples
 from realtime.core.topics import parse_topic
-from realtime.core.windows import FIELDS, MAX_WINDOWS, parse_window
+from realtime.core.windows import FIELDS, parse_window
 from realtime.held_topics import HeldTopic
 from realtime.history import Batch, Item
 from realtime.history.memory import MemoryHistory
@@ -35,6 +37,8 @@ from tests.virtual_time import virtual_time as virtual_time
 pytestmark = pytest.mark.usefixtures("virtual_time", "no_joining")
 
 ALL = parse_window("100000")
+READING = Reading(ALL, FIELDS, "user 1")
+SUM = Reading(ALL, ("sum",), "user 1")
 
 
 class Process:
@@ -42,6 +46,7 @@ class Process:
 
     def __init__(self, history: MemoryHistory, namespace: Namespace) -> None:
         self.namespace = namespace
+        self.computing = Computing()
         self.topic = parse_topic("stats:test")
         settings, layer = get_settings(), Layer(get_settings())
         self.hub = Hub(settings=settings, layer=layer, history=history, on_control=lambda _: None)
@@ -88,7 +93,7 @@ async def subscribe(
         raise AssertionError("slow")
 
     outbox = Outbox(received.take, limit=2**20, stall_timeout=None, on_slow=fail, on_abort=fail)
-    view = await open_view(held, ALL)
+    view = await open_view(held, SUM, Computing())
     start: Start = await find_start(held, recover=recover)
     subscription = StatisticsSubscription(
         held,
@@ -96,8 +101,7 @@ async def subscribe(
         start=start,
         interval=interval,
         view=view,
-        window=ALL,
-        fields=("sum",),
+        reading=SUM,
     )
     await subscription.follow()
     await asyncio.sleep(0)
@@ -105,21 +109,21 @@ async def subscribe(
 
 
 def read(view: StatisticsView) -> dict[str, Any]:
-    (event,) = view.build_frames(ALL, FIELDS).events
-    message: dict[str, Any] = json.loads(event["text"])
-    return message
+    figures = view.find(ALL, FIELDS)
+    assert figures is not None
+    return figures.describe(ALL, FIELDS)
 
 
 async def test_a_view_opened_late_equals_one_that_followed(
     history: MemoryHistory, process: Process
 ) -> None:
     random = np.random.default_rng(3)
-    followed = await open_view(await process.hold(), ALL)
+    followed = await open_view(await process.hold(), READING, process.computing)
     for _ in range(40):
         sizes = random.integers(1, 20, int(random.integers(1, 8)))
         await process.publish(*(random.normal(size=size).tolist() for size in sizes))
         other = Process(history, process.namespace)  # a process that starts now
-        fresh = await open_view(await other.hold(), ALL)
+        fresh = await open_view(await other.hold(), READING, other.computing)
         assert read(fresh) == read(followed)
         assert read(fresh)["count"] > 0
 
@@ -146,27 +150,29 @@ async def test_bytes_bound_what_is_retained_and_the_newest_always_stays(process:
 
 
 async def test_the_same_message_is_built_once_and_shared(process: Process) -> None:
-    view = await open_view(await process.hold(), ALL)
+    view = await open_view(await process.hold(), READING, process.computing)
     await process.publish([1.0])
-    frames = view.build_frames(ALL, ("sum",))
-    assert view.build_frames(ALL, ("sum",)) is frames
-    assert view.build_frames(ALL, ()) is not frames
+    figures = view.find(ALL, ("sum",))
+    assert figures is not None
+    frames = figures.build_frames(ALL, ("sum",))
+    assert figures.build_frames(ALL, ("sum",)) is frames
+    assert figures.build_frames(ALL, ()) is not frames
     await process.publish([2.0])
-    assert view.build_frames(ALL, ("sum",)) is not frames
+    assert view.find(ALL, ("sum",)) is not figures
 
 
 async def test_a_window_is_given_back_with_its_last_session(process: Process) -> None:
     held = await process.hold()
-    windows = [parse_window(str(size)) for size in range(1, MAX_WINDOWS + 1)]
-    for window in (*windows, windows[0]):
-        view = await open_view(held, window)
+    readings = [Reading(parse_window(str(n)), (), "user 1") for n in range(1, 17)]
+    for reading in (*readings, readings[0]):
+        view = await open_view(held, reading, process.computing)
     with pytest.raises(InvalidParameter):
-        await open_view(held, ALL)
-    close_view(view, windows[0])
+        await open_view(held, SUM, process.computing)
+    close_view(view, readings[0])
     with pytest.raises(InvalidParameter):
-        await open_view(held, ALL)
-    close_view(view, windows[0])
-    assert await open_view(held, ALL) is view
+        await open_view(held, SUM, process.computing)
+    close_view(view, readings[0])
+    assert await open_view(held, SUM, process.computing) is view
 
 
 async def test_a_new_epoch_empties_the_view_and_what_waited_is_part_of_the_gap(
@@ -190,7 +196,7 @@ async def test_a_new_epoch_empties_the_view_and_what_waited_is_part_of_the_gap(
 
 async def test_offsets_that_went_back_empty_the_view_and_it_goes_on(process: Process) -> None:
     held = await process.hold()
-    view = await open_view(held, ALL)
+    view = await open_view(held, READING, process.computing)
     await process.publish([1.0], [2.0], [3.0])
     view.lose(epoch=view.epoch, next=2, reason="history_lost")
     assert view.is_empty
@@ -199,7 +205,7 @@ async def test_offsets_that_went_back_empty_the_view_and_it_goes_on(process: Pro
 
 
 async def test_what_was_trimmed_away_unseen_leaves_the_view(process: Process) -> None:
-    view = await open_view(await process.hold(), ALL)
+    view = await open_view(await process.hold(), READING, process.computing)
     await process.publish([1.0], [2.0])
     view.lose(epoch=view.epoch, next=5, reason="history_trimmed")
     assert (view.is_empty, view.cursor) == (True, 4)
@@ -209,9 +215,9 @@ async def test_a_topic_that_was_left_and_taken_again_has_a_whole_view(
     history: MemoryHistory, process: Process
 ) -> None:
     held = await process.hold()
-    first = await open_view(held, ALL)
+    first = await open_view(held, READING, process.computing)
     await process.publish([1.0])
-    close_view(first, ALL)
+    close_view(first, READING)
     held._leave_delay = 0
     held.release()
     while held.is_ready:
@@ -219,7 +225,7 @@ async def test_a_topic_that_was_left_and_taken_again_has_a_whole_view(
     again = asyncio.create_task(held.hold())  # while it is being left
     await process.publish([2.0])
     await again
-    assert read(await open_view(held, ALL))["sum"] == 3.0
+    assert read(await open_view(held, READING, process.computing))["sum"] == 3.0
 
 
 async def test_one_who_goes_away_while_the_view_is_filled_does_not_end_it_for_others() -> None:
@@ -229,7 +235,9 @@ async def test_one_who_goes_away_while_the_view_is_filled_does_not_end_it_for_ot
     await stage.history.store([Batch(stage.held.topic, stage.namespace, [Item(body)])])
     await stage.held.hold()
     stage.history.gate.clear()
-    one, other = (asyncio.create_task(open_view(stage.held, ALL)) for _ in range(2))
+    one, other = (
+        asyncio.create_task(open_view(stage.held, READING, Computing())) for _ in range(2)
+    )
     await settle(0.005)
     one.cancel()
     await settle(0.005)
@@ -255,7 +263,7 @@ async def test_a_view_that_fails_ends_those_who_read_it_and_the_next_one_is_whol
     assert (snapshot["sum"], close["type"], close["code"]) == (1.0, "websocket.close", 3011)
     assert subscription.has_ended
     assert not held.followers
-    again = await open_view(held, ALL)
+    again = await open_view(held, READING, process.computing)
     assert again is not view
     assert read(again)["sum"] == 3.0
     await process.publish([4.0])
@@ -264,7 +272,7 @@ async def test_a_view_that_fails_ends_those_who_read_it_and_the_next_one_is_whol
 
 async def test_a_session_that_got_a_view_before_it_failed_is_closed(process: Process) -> None:
     held = await process.hold()
-    view = await open_view(held, ALL)
+    view = await open_view(held, READING, process.computing)
     view.fail()
     received = Received()
     outbox = Outbox(received.take, limit=2**20, stall_timeout=None, on_slow=print, on_abort=print)
@@ -274,8 +282,7 @@ async def test_a_session_that_got_a_view_before_it_failed_is_closed(process: Pro
         start=await find_start(held),
         interval=0,
         view=view,
-        window=ALL,
-        fields=("sum",),
+        reading=SUM,
     )
     await asyncio.wait_for(subscription.follow(), 1)
     await asyncio.sleep(0)

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 from collections.abc import Collection, Coroutine
 from dataclasses import dataclass
+from functools import partial
+from time import thread_time
 from typing import Any, TypeVar
 
 from django.db.models import QuerySet
@@ -15,6 +17,8 @@ from realtime.core.errors import NotRunning, PermissionDenied, RateLimited
 from realtime.core.queries import parse_integer, read_query, refuse_unknown
 from realtime.core.topics import Topic, parse_topic
 from realtime.intake import find_namespace
+from realtime.limits import Meter
+from realtime.limits.addresses import name_sender
 from realtime.policies import ask_in_view, decide
 from realtime.runtime import Runtime, find_runtime
 
@@ -102,19 +106,41 @@ def open_for_publishing(request: Request, name: str) -> tuple[Topic, Namespace]:
 def take_allowance(request: Request) -> None:
     """Count a request as the message that it would be over WebSocket; raises RateLimited."""
     runtime = find_runtime()
-    user = find_user(request)
     refusal = wait_for(
         runtime,
         _refuse_message(
             runtime,
-            user_id=None if user is None else str(user.pk),
-            address=request.META.get("REMOTE_ADDR", ""),
+            **_find_sender(request),
             # Without a length there is no body either: Django REST framework reads none.
             size=int(request.META.get("CONTENT_LENGTH") or 0),
         ),
     )
     if refusal is not None:
         raise RateLimited(refusal)
+
+
+def name_asker(request: Request) -> str:
+    """Whose a request is, as far as that is counted."""
+    return name_sender(**_find_sender(request))
+
+
+def read_body(request: Request) -> Any:
+    """The parsed body; raises as its parser does. It is paid for by whose the request is."""
+    began = thread_time()
+    try:
+        return request.data
+    finally:
+        _charge(find_runtime(), request, thread_time() - began)
+
+
+def do_work(request: Request, operation: Coroutine[Any, Any, T]) -> T:
+    """Run something in the runtime's loop that may take long; it is paid for likewise."""
+    runtime = find_runtime()
+    meter = Meter(operation)
+    try:
+        return wait_for(runtime, _await(meter))
+    finally:
+        _charge(runtime, request, meter.seconds)
 
 
 def read_parameters(request: Request, allowed: Collection[str]) -> dict[str, str]:
@@ -145,6 +171,23 @@ def write_sessions() -> None:
 def wait_for(runtime: Runtime, operation: Coroutine[Any, Any, T]) -> T:
     """Run something in the runtime's loop, from the thread of a view."""
     return asyncio.run_coroutine_threadsafe(operation, runtime.loop).result()
+
+
+def _charge(runtime: Runtime, request: Request, seconds: float) -> None:
+    charge = partial(runtime.limits.charge_sender, **_find_sender(request), seconds=seconds)
+    runtime.loop.call_soon_threadsafe(charge)
+
+
+def _find_sender(request: Request) -> dict[str, Any]:
+    user = find_user(request)
+    return {
+        "user_id": None if user is None else str(user.pk),
+        "address": request.META.get("REMOTE_ADDR", ""),
+    }
+
+
+async def _await(meter: Meter[T]) -> T:
+    return await meter
 
 
 async def _refuse_message(runtime: Runtime, **message: Any) -> str | None:

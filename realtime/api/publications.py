@@ -10,12 +10,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from realtime.api.access import (
+    do_work,
     find_user,
     open_for_publishing,
     open_for_reading,
+    read_body,
     read_limit,
     read_parameters,
-    wait_for,
 )
 from realtime.api.parameters import (
     AFTER,
@@ -36,7 +37,6 @@ from realtime.core.queries import parse_epoch, parse_integer
 from realtime.core.topics import Topic
 from realtime.excerpts import Excerpt, read_excerpt
 from realtime.openapi import BINARY, operation
-from realtime.publishing import publish_for_receipt
 from realtime.runtime import find_runtime
 
 NPY_TYPE = "application/x-npy"
@@ -78,8 +78,8 @@ class PublicationsView(RestView):
         parsed, namespace = open_for_reading(request, topic)
         query = read_parameters(request, {"after", "epoch", "limit"})
         runtime = find_runtime()
-        excerpt = wait_for(
-            runtime,
+        excerpt = do_work(
+            request,
             read_excerpt(
                 runtime.history,
                 parsed,
@@ -114,28 +114,40 @@ class PublicationsView(RestView):
         format `any`, a body of any media type. `id` makes it safe to repeat, and needs a user.
         """
         parsed, namespace = open_for_publishing(request, topic)
-        user = find_user(request)
         media_type = _find_media_type(request)
+        given = read_body(request)
         if media_type != StrictJSONParser.media_type:
             # An empty body is given to no parser, and comes as an empty dictionary.
-            data = request.data if isinstance(request.data, bytes) else b""
+            data = given if isinstance(given, bytes) else b""
             format = NPY if media_type == NPY_TYPE else media_type
             if namespace.kind is Kind.BROADCAST:
                 raise NotSupported('send JSON: {"data": …} with Content-Type: application/json')
-            return self._publish(request, parsed, data, user=user, format=format)
+            return self._publish(request, parsed, data, format=format)
         if namespace.kind is Kind.BINARY:
             raise NotSupported(f"send the array itself, with Content-Type: {NPY_TYPE}")
-        if isinstance(request.data, dict) and "data" not in request.data:
-            given = ", ".join(map(repr, request.data)) or "nothing"
-            raise InvalidMessage(f'put what you publish under "data": {{"data": …}}, not {given}')
-        body = convert(request.data, JSONPublication)
-        if body.id is not None and user is None:
+        if isinstance(given, dict) and "data" not in given:
+            names = ", ".join(map(repr, given)) or "nothing"
+            raise InvalidMessage(f'put what you publish under "data": {{"data": …}}, not {names}')
+        body = convert(given, JSONPublication)
+        if body.id is not None and find_user(request) is None:
             raise PermissionDenied("without signing in no id can be given")
-        return self._publish(request, parsed, body.data, user=user, id=body.id)
+        return self._publish(request, parsed, body.data, id=body.id)
 
-    def _publish(self, request: Request, topic: Topic, data: Any, **options: Any) -> Response:
+    def _publish(
+        self,
+        request: Request,
+        topic: Topic,
+        data: Any,
+        *,
+        id: str | None = None,
+        format: str | None = None,
+    ) -> Response:
+        user = find_user(request)
         address = request.META.get("REMOTE_ADDR", "")
-        receipt = publish_for_receipt(str(topic), data, address=address, **options)
+        publication = find_runtime().publish(
+            topic, data, id=id, user=user, format=format, address=address
+        )
+        receipt = do_work(request, publication)
         position = receipt.position
         answer = Receipt(
             offset=position.offset if position else None,

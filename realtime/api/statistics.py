@@ -4,15 +4,17 @@ import msgspec
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from realtime.api.access import open_for_reading, read_parameters, wait_for
+from realtime.api.access import name_asker, open_for_reading, read_parameters, wait_for
 from realtime.api.parameters import FIELDS, READING, TOPIC, WINDOW
 from realtime.api.views import RestView
+from realtime.audience import Reading
 from realtime.core.errors import ErrorCode
 from realtime.core.windows import parse_fields, parse_window
 from realtime.history import Page
 from realtime.openapi import operation
 from realtime.runtime import find_runtime
 from realtime.snapshots import take_snapshot
+from realtime.statistics import read_statistics
 
 Figure = float | None | msgspec.UnsetType
 
@@ -61,6 +63,12 @@ class StatisticsView(RestView):
         window = parse_window(query.get("window", namespace.window))
         fields = parse_fields(query.get("fields", ""))
         runtime = find_runtime()
+        if runtime.has_sessions:
+            reading = Reading(window, fields, name_asker(request))
+            statistics = read_statistics(
+                runtime.hub, runtime.computing, runtime.history, namespace, parsed, reading
+            )
+            return Response(wait_for(runtime, statistics))
 
         def read(*, after: int, limit: int) -> Page:
             return wait_for(runtime, runtime.history.read(parsed, after=after, limit=limit))

@@ -1,7 +1,9 @@
 """Samples in, sliding-window statistics out."""
 
+from realtime.audience import Reading
 from realtime.consumers.uploads import UploadConsumer
 from realtime.held_topics import HeldTopic
+from realtime.limits.addresses import name_sender
 from realtime.statistics import StatisticsSubscription, StatisticsView, close_view, open_view
 from realtime.subscriptions import Start, Subscription
 
@@ -10,9 +12,12 @@ class StatsConsumer(UploadConsumer):
     """Kind `stats`."""
 
     _view: StatisticsView | None = None
+    _reading: Reading
 
     async def open_topic(self, held: HeldTopic) -> None:
-        self._view = await open_view(held, self.parameters.window)
+        user = name_sender(self.session.user_id, self.session.address)
+        self._reading = Reading(self.parameters.window, self.parameters.fields, user)
+        self._view = await open_view(held, self._reading, self.runtime.computing)
 
     def build_subscription(self, held: HeldTopic, start: Start) -> Subscription:
         assert self._view is not None
@@ -22,12 +27,11 @@ class StatsConsumer(UploadConsumer):
             start=start,
             interval=self.parameters.interval,
             view=self._view,
-            window=self.parameters.window,
-            fields=self.parameters.fields,
+            reading=self._reading,
         )
 
     def release(self) -> None:
-        if self._view is not None:
-            close_view(self._view, self.parameters.window)
-            self._view = None
         super().release()
+        if self._view is not None:
+            close_view(self._view, self._reading)
+            self._view = None

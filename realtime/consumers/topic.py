@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from typing import Any
 
 from realtime import policies
@@ -18,6 +19,7 @@ from realtime.core.close_codes import CloseCode
 from realtime.core.entries import Entry, encode_entry
 from realtime.core.errors import (
     CodedError,
+    InvalidJSON,
     InvalidParameter,
     InvalidToken,
     NotSupported,
@@ -42,16 +44,21 @@ from realtime.core.messages import (
     find_ref,
     format_time,
     parse_message,
+    read_head,
 )
 from realtime.core.topics import build_topic
 from realtime.frames import frame_text
 from realtime.held_topics import HeldTopic
 from realtime.history import Item
 from realtime.intake import find_namespace, take_data
+from realtime.limits import Meter
 from realtime.policies import NO_RIGHTS
 from realtime.runtime import scope_id
 from realtime.sessions import pick_retry_after
 from realtime.subscriptions import Start, Subscription, find_start
+
+# Shorter texts take less time than the messages that they are counted as anyway.
+PRICED_CHARACTERS = 1024
 
 
 class TopicConsumer(SessionConsumer):
@@ -148,7 +155,17 @@ class TopicConsumer(SessionConsumer):
     # Messages
 
     async def handle_text(self, text: str) -> None:
-        fields = strict_json.decode_object(text)
+        if len(text) < PRICED_CHARACTERS:
+            await self._handle_text(text)
+        else:
+            await self._price(self._handle_text(text))
+
+    async def _handle_text(self, text: str) -> None:
+        try:
+            fields = strict_json.decode_object(text)
+        except InvalidJSON as error:
+            self.send_error(error)  # nothing in it can be relied on, nor its ref
+            return
         try:
             message = self._parse(fields)
         except CodedError as error:
@@ -174,13 +191,24 @@ class TopicConsumer(SessionConsumer):
         text = event.get("text")
         if text is None or len(text) > self.settings.max_text_bytes:
             return None
+        head = read_head(text)
+        if "type" in head:
+            return find_ref(head)
         try:
-            return self._parse(strict_json.decode_object(text)).ref
+            return self.expand(head).ref
         except CodedError:
             return None
 
     def _parse(self, fields: dict[str, object]) -> AnyClientMessage:
         return parse_message(fields) if "type" in fields else self.expand(fields)
+
+    async def _price(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what may take long, at the expense of the sender's allowance."""
+        meter = Meter(work)
+        try:
+            await meter
+        finally:
+            self.runtime.limits.charge(self.session, meter.seconds)
 
     async def handle_message(self, message: AnyClientMessage) -> None:
         """Answer one message; raises CodedError."""
@@ -195,9 +223,9 @@ class TopicConsumer(SessionConsumer):
             case Refresh():
                 await self._refresh(message)
             case HistoryQuery():
-                await self._send_history(message)
+                await self._price(self._send_history(message))
             case PresenceQuery():
-                await self._send_presence(message)
+                await self._price(self._send_presence(message))
             case Authenticate():
                 raise NotSupported("the session has begun; send a new token as refresh")
             case _:

@@ -1,18 +1,20 @@
-"""JSON as the protocol allows it, in one pass over the text.
+"""JSON as the protocol allows it.
 
-Python's `json` alone takes NaN, numbers that overflow to infinity, duplicate keys, lone
-surrogates and any depth; each of these is refused here, so that whatever is accepted can be
-encoded again and means the same to every reader.
+msgspec reads the text. It takes duplicate keys, any depth and integers of any size; these are
+looked for in what it writes of the value, by passes over bytes that know nothing of structure.
+Whatever is not certainly right is read once more by `json_faults`, which is slow and says what is
+wrong. So whatever is accepted can be encoded again and means the same to every reader.
 """
 
-import json
-import math
+import re
 from typing import Any
 
-from realtime.core.errors import InvalidJSON
+import msgspec
 
-MAX_DEPTH = 32
-_INTEGER_LIMIT = 2**63
+from realtime.core.errors import InvalidJSON
+from realtime.core.json_faults import INTEGER_LIMIT, MAX_DEPTH, decode_slowly
+
+__all__ = ["MAX_DEPTH", "decode", "decode_object"]
 
 
 def decode_object(text: str | bytes) -> dict[str, Any]:
@@ -28,74 +30,65 @@ def decode(text: str | bytes) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode()
-        elif not text.isascii():
-            text.encode()
         value = _DECODER.decode(text)
-        if "\\u" in text:
-            _refuse_lone_surrogates(value)
-    except InvalidJSON:
-        raise
-    except UnicodeError as error:
-        raise InvalidJSON("the text has to be valid UTF-8 without lone surrogates") from error
-    except RecursionError as error:
-        raise InvalidJSON(f"nesting goes deeper than {MAX_DEPTH}") from error
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise InvalidJSON(f"not JSON: {error.msg} ({where})") from error
-    # Brackets inside strings count here too, which only makes us look at the value.
-    if text.count("{") + text.count("[") > MAX_DEPTH and _is_too_deep(value):
-        raise InvalidJSON(f"nesting goes deeper than {MAX_DEPTH}")
-    return value
-
-
-def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        seen: set[str] = set()  # one pass: a stranger's object may have a hundred thousand keys
-        for name, _ in pairs:
-            if name in seen:
-                raise InvalidJSON(f"the key {name[:64]!r} stands twice in one object")
-            seen.add(name)
-    return result
-
-
-def _refuse_constant(name: str) -> Any:
-    raise InvalidJSON(f"{name} is not JSON; send null for a value that is missing")
-
-
-def _parse_float(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise InvalidJSON("a number overflows a double")
-    return value
-
-
-def _parse_integer(digits: str) -> int:
-    # Twenty characters hold every integer within the limit and keep int() cheap.
-    if len(digits) <= 20 and -_INTEGER_LIMIT <= (value := int(digits)) <= _INTEGER_LIMIT:
+        written = _ENCODER.encode(value)
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+        return decode_slowly(text)
+    if _is_certain(text, written):
         return value
-    raise InvalidJSON("an integer is outside ±2^63; send it as a string")
+    return decode_slowly(text)
 
 
-def _refuse_lone_surrogates(value: Any) -> None:
-    json.dumps(value, ensure_ascii=False).encode()
+def _is_certain(text: str, written: bytes) -> bool:
+    """Whether a text has no key twice, no integer that is too large, and is not too deep.
+
+    `written` is how msgspec writes the value of the text.
+    """
+    colons = text.count(":")
+    if colons > 1 and written.count(b":") != colons + _count_escaped_colons(text):
+        return False  # with a key that stands twice, its first colon is gone
+    is_deep = text.count("{") + text.count("[") > MAX_DEPTH
+    is_long = _LONG_RUN in written.translate(_DIGITS_AS_ZERO)
+    if not (is_deep or is_long):
+        return True
+    bare = _drop_strings(written)
+    return not (is_deep and _is_too_deep(bare)) and not (is_long and _has_large_integer(bare))
 
 
-def _is_too_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            child
-            for parent in level
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-            if isinstance(child, dict | list)
-        ]
-    return bool(level)
+def _count_escaped_colons(text: str) -> int:
+    """How many colons the strings of a text have as `\\u003a`."""
+    if "\\u003" not in text:
+        return 0
+    text = text.replace("\\\\", "")  # in pairs from the left, as a reader takes them
+    return text.count("\\u003a") + text.count("\\u003A")
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_build_object,
-    parse_constant=_refuse_constant,
-    parse_float=_parse_float,
-    parse_int=_parse_integer,
-)
+def _drop_strings(written: bytes) -> bytes:
+    """JSON without its strings, keys among them."""
+    return b"".join(written.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+
+
+def _is_too_deep(bare: bytes) -> bool:
+    brackets = bare.translate(_BRACKETS_ALIKE, delete=_NO_BRACKETS)
+    for _ in range(MAX_DEPTH):  # each time the innermost go
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
+
+
+def _has_large_integer(bare: bytes) -> bool:
+    return any(
+        len(digits) > 20 or not -INTEGER_LIMIT <= int(digits) <= INTEGER_LIMIT
+        for digits in _LONG_INTEGER.findall(bare)
+    )
+
+
+_DECODER = msgspec.json.Decoder()
+_ENCODER = msgspec.json.Encoder()
+# An integer of fewer digits is within the limit; 20 characters hold the largest with its sign.
+_LONG_RUN = b"0" * 19
+_LONG_INTEGER = re.compile(rb"(?<![0-9.])-?[0-9]{19,}(?![0-9.e])")
+_DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"000000000")
+_BRACKETS_ALIKE = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))

@@ -7,5 +7,6 @@ user and an address have is counted by all instances together, where they share 
 from realtime.limits.allowances import Excess
 from realtime.limits.kinds import Limit
 from realtime.limits.limits import Limits
+from realtime.limits.work import Meter
 
-__all__ = ["Excess", "Limit", "Limits"]
+__all__ = ["Excess", "Limit", "Limits", "Meter"]

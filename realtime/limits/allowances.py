@@ -12,6 +12,9 @@ BURST_SECONDS = 2
 # A client that floods and reconnects finds its allowance as it left it, for this many seconds.
 MEMORY_SECONDS = 60.0
 
+# Who sends nothing but what takes long to handle gets this share of a processor.
+WORK_SHARE = 0.1
+
 UNLIMITED = float("inf")
 
 
@@ -63,6 +66,14 @@ class Allowance:
             return False
         self._messages, self._bytes = messages - 1, left - size
         return True
+
+    def charge(self, seconds: float) -> None:
+        """Take messages out for so much time of the processor that one has taken.
+
+        Their number is such that the messages of a second pay for `WORK_SHARE` of a second. They
+        may leave a debt: then the next messages have to wait for that much longer.
+        """
+        self._messages -= seconds * self._message_rate / WORK_SHARE
 
     def reserve(self, size: int) -> float:
         """Take the message that `take` has just refused out nevertheless.

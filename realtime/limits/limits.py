@@ -102,6 +102,19 @@ class Limits:
         finally:
             self._allowances.close(allowance)
 
+    def charge(self, session: Session, seconds: float) -> None:
+        """Take out of a session's allowance for so much work that a message of it has made."""
+        place = self._places.get(session)
+        if place is not None and place.allowance is not None:
+            place.allowance.charge(seconds)
+
+    def charge_sender(self, *, user_id: str | None, address: str, seconds: float) -> None:
+        """The same for what came without a session."""
+        allowance = self._allowances.open(name_sender(user_id, address))
+        if allowance is not None:
+            allowance.charge(seconds)
+            self._allowances.close(allowance)
+
     def release(self, session: Session) -> None:
         """Count a session no longer; nothing happens where it never was."""
         place = self._places.pop(session, None)

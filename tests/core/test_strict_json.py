@@ -6,10 +6,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from realtime.core import strict_json
 from realtime.core.errors import InvalidJSON
+from realtime.core.json_faults import decode_slowly
 from realtime.core.strict_json import MAX_DEPTH, decode, decode_object
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -149,3 +151,123 @@ def test_many_shallow_containers_are_no_depth() -> None:
 
 def test_a_pair_of_escaped_surrogates_is_one_character() -> None:
     assert decode(r'"\ud83c\udf89"') == "🎉"
+
+
+# The rules one by one, in plain Python, are the oracle of what is read at msgspec's speed.
+
+spaces = st.sampled_from(["", "", "", " ", "\n", " \t\r\n"])
+integers = st.one_of(
+    st.integers(-(10**25), 10**25),
+    *(st.integers(limit - 3, limit + 3) for limit in (2**63, -(2**63), 2**64, 10**19, 10**18)),
+).map(str)
+numbers = integers | st.from_regex(
+    r"-?(0|[1-9][0-9]{0,22})(\.[0-9]{1,22})?([eE][+-]?[0-9]{1,3})?", fullmatch=True
+)
+pieces = st.sampled_from(
+    [
+        *"abx:{}[],0",
+        "0" * 19,
+        "9" * 25,
+        "é",
+        "🎉",
+        "\\\\",
+        '\\"',
+        "\\/",
+        "\\n",
+        "\\u003a",
+        "\\u003A",
+        "\\u0061",
+        "\\u0022",
+        "\\u005c",
+        "\\ud83c\\udf89",
+        "\\ud83c",
+        "\\udf89",
+        "\\\\u003a",
+        "\x7f",
+    ]
+)
+strings = st.lists(pieces, max_size=4).map(lambda parts: f'"{"".join(parts)}"')
+keys = st.sampled_from(['"a"', '"a"', '"b"', '"\\u0061"', '":"', '"\\u003a"', '"{"', '""'])
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> str:
+    """JSON texts of which many break a rule, but hardly ever the grammar."""
+
+    def draw_value(left: int) -> str:
+        kind = draw(st.integers(0, 5)) if left else 0
+        space = draw(spaces)
+        if kind < 3:
+            scalars = numbers | strings | st.sampled_from(["true", "false", "null", "NaN"])
+            return space + draw(scalars) + space
+        count = draw(st.integers(0, 3))
+        if kind == 3:
+            return f"[{','.join(draw_value(left - 1) for _ in range(count)) or space}]"
+        if kind == 4:
+            pairs = (f"{space}{draw(keys)}{space}:{draw_value(left - 1)}" for _ in range(count))
+            return f"{{{','.join(pairs)}}}"
+        deep = draw(st.sampled_from([1, 5, 15, 28, 29, 30, 31, 32, 33]))
+        opening, closing = draw(st.sampled_from([("[", "]"), ('{"]":', "}"), ('["[",', "]")]))
+        return opening * deep + draw_value(left - 1) + closing * deep
+
+    return draw_value(4)
+
+
+def judge(reader: Any, text: str) -> str:
+    """What a reader makes of a text: the value to its last bit, or the error."""
+    try:
+        return repr(reader(text))
+    except InvalidJSON as error:
+        return f"refused: {error.detail}"
+
+
+@settings(max_examples=600)
+@given(documents())
+def test_every_text_is_read_as_the_rules_say_one_by_one(text: str) -> None:
+    assert judge(decode, text) == judge(decode_slowly, text)
+    assert judge(decode, text.encode()) == judge(decode_slowly, text)
+
+
+@settings(max_examples=300)
+@given(documents(), st.data())
+def test_a_text_with_one_character_changed_as_well(text: str, data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(text) - 1))
+    other = data.draw(
+        st.sampled_from(['"', "\\", "[", "}", ":", ",", "9", ".", "e", "-", "", "\x00"])
+    )
+    text = text[:place] + other + text[place + 1 :]
+    assert judge(decode, text) == judge(decode_slowly, text)
+
+
+@pytest.fixture
+def no_slow_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(text: str) -> Any:
+        raise AssertionError(f"read once more: {text[:100]}")
+
+    monkeypatch.setattr(strict_json, "decode_slowly", refuse)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a:b": "c:d:e", "f": ":"},
+        ["[{" * 40, {"a": "]" * 100}, '\\"[[' * 20],
+        [{"a": [1]}] * 50,
+        {"a": "9" * 30, "b": [2**63, -(2**63), 10**18]},
+        {"a": "\\", "b": "\\u003a", "c": '"'},
+        [1.5e300, 123456789012345678.0, 1e-300, 0.000012345678901234567],
+        json.loads("[" * MAX_DEPTH + "]" * MAX_DEPTH),
+    ],
+)
+@pytest.mark.parametrize("ascii", [True, False])
+def test_what_merely_looks_like_a_broken_rule_is_read_once(
+    no_slow_way: None, value: Any, ascii: bool
+) -> None:
+    text = json.dumps(value, ensure_ascii=ascii)
+    assert decode(text) == value
+    assert decode(text.replace(":", "\\u003a") if '":' not in text else text) == value
+
+
+def test_colons_that_are_written_as_escapes_are_counted_as_well(no_slow_way: None) -> None:
+    text = r'{"a": "\u003a\u003A", "b": "\\u003a", "\\\u003a": 1}'
+    assert decode(text) == {"a": "::", "b": r"\u003a", "\\:": 1}

@@ -16,8 +16,9 @@ from realtime.core import messages, strict_json
 from realtime.core.close_codes import RESERVED_CODE_SHIFT, CloseCode
 from realtime.core.errors import CodedError, ErrorCode, InvalidArray
 from realtime.core.npy import read_array, write_array
+from realtime.core.sample_ring import SampleRing
 from realtime.core.topics import parse_topic
-from realtime.core.windows import SampleRing, parse_window
+from realtime.core.windows import parse_window
 from realtime.sessions import pick_retry_after
 from realtime.snapshots import describe_statistics
 

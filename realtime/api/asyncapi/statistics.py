@@ -4,8 +4,9 @@ from typing import Any
 
 from realtime.api.asyncapi.descriptions import OFFSET, SERVER_TIME, SKIPPED, TOPIC, TYPE
 from realtime.api.asyncapi.examples import TIME
+from realtime.core.sample_ring import SampleRing
 from realtime.core.samples import MAX_TIMESTAMP
-from realtime.core.windows import FIELDS, MAX_SAMPLES, SampleRing, parse_window
+from realtime.core.windows import FIELDS, MAX_SAMPLES, parse_window
 
 _MEANINGS = {
     "count": "How many values in the window are not missing.",
