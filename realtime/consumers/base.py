@@ -27,7 +27,8 @@ from realtime.core.errors import (
 from realtime.core.identity import Identity
 from realtime.core.messages import ErrorMessage, Ref, ServerMessage, encode_message
 from realtime.frames import frame_text
-from realtime.limits import Excess
+from realtime.limits import READER, Excess, Reader
+from realtime.limits.addresses import name_sender
 from realtime.metrics import ERRORS
 from realtime.outbox import EXTENSION, Outbox
 from realtime.runtime import get_server_runtime
@@ -65,6 +66,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         "_max_text_bytes",
         "_mistakes",
         "_rate_limited",
+        "_reader",
         "_receive",
         "_task",
         "loop",
@@ -103,6 +105,11 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
             handshake_began=scope["realtime.began"],
         )
         self.session.outbox = self.outbox = self._open_outbox(send)
+        self._reader: Reader | None = (scope.get("extensions") or {}).get(READER)
+        if self._reader is not None:
+            self._reader.attend(
+                self.runtime.limits.memory, owner=name_sender(None, self.session.address)
+            )
         self.runtime.sessions.enter(self.session)
         try:
             await receive()  # websocket.connect
@@ -188,6 +195,11 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
             self.release()
 
     @property
+    def owner(self) -> str:
+        """Whose the input of this session is, as far as that is counted."""
+        return name_sender(self.session.user_id, self.session.address)
+
+    @property
     def is_closing(self) -> bool:
         """Whether the session was told to end: nothing more is read or published."""
         return self._close_code is not None
@@ -268,7 +280,11 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
     async def _serve(self) -> None:
         """Answer what comes, until the peer goes away."""
         session, receive = self.session, self._receive
-        allowance = self.runtime.limits.open_allowance(session) if session.has_begun else None
+        allowance = None
+        if session.has_begun:
+            allowance = self.runtime.limits.open_allowance(session)
+            if self._reader is not None:
+                self._reader.begin(allowance, owner=self.owner)
         monotonic = time.monotonic
         while True:
             event = await receive()

@@ -7,5 +7,18 @@ user and an address have is counted by all instances together, where they share 
 from realtime.limits.allowances import Excess
 from realtime.limits.kinds import Limit
 from realtime.limits.limits import Limits
+from realtime.limits.memory import Holding, InputMemory
+from realtime.limits.pace import Pace
+from realtime.limits.reader import FIRST_MESSAGE_BYTES, READER, Reader
 
-__all__ = ["Excess", "Limit", "Limits"]
+__all__ = [
+    "FIRST_MESSAGE_BYTES",
+    "READER",
+    "Excess",
+    "Holding",
+    "InputMemory",
+    "Limit",
+    "Limits",
+    "Pace",
+    "Reader",
+]

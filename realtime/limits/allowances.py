@@ -64,6 +64,19 @@ class Allowance:
         self._messages, self._bytes = messages - 1, left - size
         return True
 
+    def take_frames(self, count: int, now: float) -> bool:
+        """Take so many frames out that are no messages: control frames, fragments.
+
+        Nobody can be made to wait for these, so they may leave a debt as large as the bucket,
+        for those who are at their limit answer pings, too. False where it would be larger.
+        """
+        elapsed = now - self._updated
+        self._updated = now
+        messages = self._messages + elapsed * self._message_rate
+        self._messages = min(messages, self._message_burst) - count
+        self._bytes = min(self._bytes + elapsed * self._byte_rate, self._byte_burst)
+        return self._messages > -self._message_burst
+
     def reserve(self, size: int) -> float:
         """Take the message that `take` has just refused out nevertheless.
 

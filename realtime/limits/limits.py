@@ -9,8 +9,21 @@ from realtime.limits.allowances import Allowance, Allowances
 from realtime.limits.connections import Connections, open_connections
 from realtime.limits.handshakes import Handshakes
 from realtime.limits.kinds import Limit
+from realtime.limits.memory import InputMemory
 from realtime.metrics import LIMITED
 from realtime.sessions import Session
+
+
+def open_memory(settings: Settings) -> InputMemory:
+    """The bounds on unfinished and waiting input that these settings mean.
+
+    However low they are, a message of the longest kind fits, with the next one behind it.
+    """
+    longest = max(settings.max_binary_bytes, settings.max_text_bytes, settings.frame_limit)
+    return InputMemory(
+        per_owner=settings.input_bytes_per_user and max(settings.input_bytes_per_user, 2 * longest),
+        per_process=settings.input_bytes and max(settings.input_bytes, 2 * longest),
+    )
 
 
 @dataclass(slots=True)
@@ -29,6 +42,7 @@ class Limits:
         self._connections: Connections = open_connections(settings, instance=instance)
         self._allowances = Allowances(settings)
         self._places: dict[Session, _Place] = {}
+        self.memory = open_memory(settings)
         rate = settings.handshakes_per_second
         self._handshakes = Handshakes(rate, now=time.monotonic()) if rate else None
 
