@@ -66,12 +66,12 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         "_max_text_bytes",
         "_mistakes",
         "_rate_limited",
-        "_reader",
         "_receive",
         "_task",
         "loop",
         "outbox",
         "policy",
+        "reader",
         "runtime",
         "scope",
         "session",
@@ -105,9 +105,9 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
             handshake_began=scope["realtime.began"],
         )
         self.session.outbox = self.outbox = self._open_outbox(send)
-        self._reader: Reader | None = (scope.get("extensions") or {}).get(READER)
-        if self._reader is not None:
-            self._reader.attend(
+        self.reader: Reader | None = (scope.get("extensions") or {}).get(READER)
+        if self.reader is not None:
+            self.reader.attend(
                 self.runtime.limits.memory, owner=name_sender(None, self.session.address)
             )
         self.runtime.sessions.enter(self.session)
@@ -283,8 +283,8 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         allowance = None
         if session.has_begun:
             allowance = self.runtime.limits.open_allowance(session)
-            if self._reader is not None:
-                self._reader.begin(allowance, owner=self.owner)
+            if self.reader is not None:
+                self.reader.begin(allowance, owner=self.owner)
         monotonic = time.monotonic
         while True:
             event = await receive()

@@ -156,6 +156,8 @@ class UploadConsumer(TopicConsumer):
 
     def _hold(self, upload: Upload) -> None:
         """Count what has come; somebody may be cut for it, perhaps this session."""
+        if self.reader is not None:
+            self.reader.hand_over()
         size = 0 if upload.is_refused else upload.size
         if self._holding is None:
             if not size:

@@ -21,5 +21,8 @@ class Reader(Protocol):
     def attend(self, memory: InputMemory, *, owner: str) -> None:
         """A session is going to be there, and holds its input as this owner until it begins."""
 
+    def hand_over(self) -> None:
+        """The session counts the message itself that it has received last."""
+
     def begin(self, allowance: Allowance | None, *, owner: str) -> None:
         """It has begun: frames that are no messages are taken from its allowance."""

@@ -36,6 +36,7 @@ FRAMES_PER_TURN = 64
 _FIN = 0x80
 _FIN_TEXT = _FIN | TEXT
 _FIN_BINARY = _FIN | BINARY
+_WHOLE = frozenset({_FIN_TEXT, _FIN_BINARY})
 _MASKED = 0x80
 _OPCODES = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
 _MAX_CONTROL = 125
@@ -172,11 +173,7 @@ class MessageParser:
                 break
             left -= 1
             head = data[position]
-            if (
-                (head == _FIN_TEXT or head == _FIN_BINARY)
-                and self._fragments is None
-                and not self._is_dropping
-            ):
+            if head in _WHOLE and self._fragments is None and not self._is_dropping:
                 # The short way, for nearly all: written out, without calls.
                 size, start = data[position + 1] - _MASKED, position + 6
                 if size >= 126:

@@ -136,6 +136,12 @@ class SocketReader:
         self.parser.max_text = self._settings.max_text_bytes
         self.open()
 
+    def hand_over(self) -> None:
+        """The session counts the message itself that it has received last."""
+        self._in_hand = 0
+        if self._holding is not None and self._holding.size:
+            self._count()
+
     async def receive(self) -> Event:
         """ASGI: the next event."""
         self._in_hand = 0
