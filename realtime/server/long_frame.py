@@ -5,7 +5,7 @@ import numpy as np
 from realtime.core.entries import HEAD_ROOM, LongMessage
 
 # It is received and unmasked in turns of so many bytes at most.
-MAX_READ = 256 * 1024
+MAX_READ = 512 * 1024
 # What an announced size is worth before anything has come, in bytes: the buffer is no longer until
 # this much of the frame is there. So an address space is not used up by headers alone.
 FIRST_BUFFER = 256 * 1024

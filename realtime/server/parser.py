@@ -2,7 +2,7 @@
 
 Nearly every frame is whole, small and unfragmented when it arrives: those have a short way.
 What ends a connection, a close frame or a fault, goes to the library's sans-I/O protocol, which
-answers it, and takes and drops what comes after.
+answers it; what comes after that is dropped.
 """
 
 import codecs
@@ -42,7 +42,9 @@ _OPCODES = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
 _MAX_CONTROL = 125
 # The beginning of a frame with a payload of up to this size is kept until the rest has come, and
 # put together then; a longer one has a buffer of its own. In bytes.
-_MAX_KEPT = 4096
+MAX_KEPT = 4096
+# Where all goes that nobody looks at.
+_DROPPED = memoryview(bytearray(64 * 1024))
 # From this size on a binary message stays in the buffer that it was received into, in bytes.
 _LONG_MESSAGE = 65_536
 
@@ -61,6 +63,8 @@ class MessageParser:
         self.stops_at_message = False
         # Frames that were no message, or none that anybody gets: control frames, fragments.
         self.other_frames = 0
+        # Whether all that was fed last were short messages, and perhaps the beginning of one.
+        self.is_quiet = True
         # Whether frames were left for a later turn: `feed(b"")` goes on with them.
         self.has_more = False
         self._protocol: ServerProtocol | None = None
@@ -106,6 +110,8 @@ class MessageParser:
 
     def find_buffer(self) -> memoryview | None:
         """Where what comes next may be received into, before it is fed; None: anywhere."""
+        if self._is_over:
+            return _DROPPED
         return None if self._long is None else self._long.free
 
     def feed(self, data: bytes | memoryview) -> list[Message]:
@@ -114,15 +120,17 @@ class MessageParser:
         Only what `find_buffer()` gave out is fed as a view.
         """
         messages: list[Message] = []
+        self.is_quiet = True
         if self._protocol is not None:
+            self.is_quiet = False
             if self._is_over:
-                self._protocol.receive_data(bytes(data))
                 return messages
             self._is_dropping = self._protocol.state is not OPEN
         self.has_more = False
         if self._long is None:
             rest = bytes(data)
         else:
+            self.is_quiet = False
             rest = self._long.add(data)
             if not self._long.is_whole:
                 return messages
@@ -133,8 +141,9 @@ class MessageParser:
         if self._kept:
             rest, self._kept = self._kept + rest, b""
         position = self._take_frames(rest, messages)
-        if not self._is_over:
-            self._kept = rest[position:] if position else rest
+        if position < len(rest) and not self._is_over:
+            self._kept = rest[position:]
+            self.is_quiet = self.is_quiet and len(rest) - position <= MAX_KEPT + 8
         return messages
 
     def keep(self, data: bytes) -> None:
@@ -146,7 +155,7 @@ class MessageParser:
     def fail(self, code: CloseCode, reason: str) -> None:
         """Close with this code, and drop what was kept and all that comes."""
         self._drop()
-        self._is_over = True
+        self._is_over, self.is_quiet = True, False
         self.protocol.fail(code, reason)
 
     def release(self) -> None:
@@ -169,7 +178,7 @@ class MessageParser:
         left, stops = FRAMES_PER_TURN, self.stops_at_message
         while end - position >= 2:
             if not left or (stops and messages):
-                self.has_more = True
+                self.has_more, self.is_quiet = True, False
                 break
             left -= 1
             head = data[position]
@@ -189,7 +198,7 @@ class MessageParser:
                         break
                     position = start + size
                     continue
-            before = position
+            before, self.is_quiet = position, False
             position = self._take_any(data, position, messages)
             if position == before or self._is_over or self._long is not None:
                 break  # a part of a frame, or the end
@@ -217,7 +226,7 @@ class MessageParser:
         if end < start:
             return position
         if end - start < size:
-            if size <= _MAX_KEPT:
+            if size <= MAX_KEPT:
                 return position
             mask = data[start - 4 : start]
             self._long = LongFrame(memoryview(data)[start:], head=head, mask=mask, size=size)

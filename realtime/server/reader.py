@@ -17,7 +17,7 @@ from realtime.core.entries import LongMessage
 from realtime.limits import FIRST_MESSAGE_BYTES, Holding, InputMemory, Limit, Pace
 from realtime.limits.allowances import Allowance
 from realtime.metrics import LIMITED
-from realtime.server.parser import Message, MessageParser
+from realtime.server.parser import MAX_KEPT, MessageParser
 
 # What is taken at a time, in bytes, unless it is a part of a long message.
 READ_SIZE = 16 * 1024
@@ -30,7 +30,9 @@ MAX_HEAD = 14
 # What an event costs that waits, besides its data, in bytes.
 EVENT_COST = 400
 # So many bytes of a socket are not counted, so that short messages cost nothing for it.
-UNCOUNTED = 4096
+UNCOUNTED = MAX_KEPT + 8
+# A socket whose user has no bytes left waits for so many seconds at most, and looks again.
+MAX_WAIT = 1.0
 # Control frames and fragments before a session has begun; who signs in needs none.
 EARLY_FRAMES = 64
 # A client has to wait for the answer to its handshake (RFC 6455, section 4.1); for one that does
@@ -48,6 +50,10 @@ class _Stage(Enum):
     OPEN = "whatever comes is read"
 
 
+# Looked at for each message, where an attribute of an enumeration costs.
+_WAITING, _OPEN = _Stage.WAITING, _Stage.OPEN
+
+
 class SocketReader:
     """A parser, the events that wait for the application, and when to read on.
 
@@ -57,6 +63,8 @@ class SocketReader:
 
     __slots__ = (
         "_allowance",
+        "_charged",
+        "_counted",
         "_cut",
         "_early_frames",
         "_events",
@@ -66,6 +74,7 @@ class SocketReader:
         "_holding",
         "_in_hand",
         "_is_behind",
+        "_is_early",
         "_is_lost",
         "_is_paused",
         "_is_scheduled",
@@ -113,6 +122,9 @@ class SocketReader:
         self._early_frames = 0
         self._allowance: Allowance | None = None
         self._holding: Holding | None = None
+        self._counted = 0  # bytes, as the holding knows it
+        self._charged = 0  # bytes of an unfinished message that its allowance has paid for
+        self._is_early = False  # the next ones are to come later
         self._finished = 0  # messages
         self._pace: Pace | None = None  # of a message that was unfinished when looked at last
         self._paced = 0  # how many were finished then
@@ -139,18 +151,17 @@ class SocketReader:
     def hand_over(self) -> None:
         """The session counts the message itself that it has received last."""
         self._in_hand = 0
-        if self._holding is not None and self._holding.size:
-            self._count()
+        self._count()
 
     async def receive(self) -> Event:
         """ASGI: the next event."""
         self._in_hand = 0
         if not self._events:
-            if self._holding is not None and self._holding.size:
+            if self._counted:
                 self._count()
             waiter: asyncio.Future[Event] = self._loop.create_future()
             self._waiter = waiter
-            if self._stage is _Stage.WAITING:
+            if self._stage is _WAITING:
                 self._arrange()
             try:
                 return await waiter
@@ -178,7 +189,7 @@ class SocketReader:
         """Where to receive what comes next, or how many bytes of it to take at most."""
         if (buffer := self.parser.find_buffer()) is not None:
             return buffer
-        if self._stage is _Stage.WAITING:  # what is behind the first message stays where it is
+        if self._stage is _WAITING:  # what is behind the first message stays where it is
             return max(FIRST_MESSAGE_BYTES + MAX_HEAD - self.parser.held, 1)
         return READ_SIZE
 
@@ -195,14 +206,14 @@ class SocketReader:
             self._holding = memory.open(owner, self._cut)
             self.open()
             return
-        self._stage = _Stage.WAITING
+        self._stage = _WAITING
         if self.parser.held > EARLY_BYTES:
             self._fail(CloseCode.MESSAGE_TOO_BIG, "too much before the handshake was answered")
 
     def open(self) -> None:
         """Read whatever comes."""
         self.parser.stops_at_message = False
-        self._stage = _Stage.OPEN
+        self._stage = _OPEN
         self._settle()
         self._arrange()
 
@@ -226,7 +237,7 @@ class SocketReader:
 
     def check(self, now: float) -> None:
         """Called every two seconds: a message that does not come to its end is given up."""
-        held = 0 if self._stage is not _Stage.OPEN else self.parser.held
+        held = 0 if self._stage is not _OPEN else self.parser.held
         if not held:
             self._pace = None
         elif self._pace is None or self._paced != self._finished:
@@ -247,8 +258,9 @@ class SocketReader:
         """The connection was failed: what waits is for nobody, and what comes is dropped."""
         self._events, self._unread = _NOTHING, 0
         self._release()
-        self._stage = _Stage.OPEN
-        self._is_behind = False
+        self._stage = _OPEN
+        self._is_behind = self._is_early = False
+        self._allowance = None
         self._arrange()
 
     def lose(self) -> None:
@@ -266,38 +278,44 @@ class SocketReader:
     # Turns
 
     def _feed(self, data: bytes | memoryview) -> None:
-        messages = self.parser.feed(data)
-        if messages:
-            self._finished += len(messages)
-            for message in messages:
-                self._push_message(message)
-        if answers := self.parser.take_answers():
-            self._write(answers)
-        self._settle()
-
-    def _push_message(self, message: Message) -> None:
-        size = len(message)
-        if isinstance(message, str):
-            self.push({"type": "websocket.receive", "text": message}, size)
-        elif self.is_own or not isinstance(message, LongMessage):
-            self.push({"type": "websocket.receive", "bytes": message}, size)
-        else:  # what ASGI promises to other applications
-            self.push({"type": "websocket.receive", "bytes": bytes(message)}, size)
+        parser = self.parser
+        messages = parser.feed(data)
+        for message in messages:
+            self._finished += 1
+            if isinstance(message, LongMessage) and not self.is_own:
+                message = bytes(message)  # what ASGI promises to other applications
+            kind = "text" if isinstance(message, str) else "bytes"
+            event: Event = {"type": "websocket.receive", kind: message}
+            waiter = self._waiter
+            if waiter is None or waiter.done():
+                self._keep(event)
+            else:  # past the queue: the application waits for it
+                self._waiter, self._in_hand = None, len(message)
+                waiter.set_result(event)
+        if (
+            not parser.is_quiet
+            or self._events is not _NOTHING
+            or self._in_hand > UNCOUNTED
+            or self._counted
+            or self._stage is not _OPEN
+        ):
+            if answers := parser.take_answers():
+                self._write(answers)
+            self._settle()
 
     def _settle(self) -> None:
         """Count what has come, and read on or not."""
         parser = self.parser
         if parser.other_frames:
-            self._charge()
-        if parser.held + self._unread + self._in_hand > UNCOUNTED or (
-            self._holding is not None and self._holding.size
-        ):
-            self._count()
+            self._charge_frames()
+        if self._allowance is not None:
+            self._charge_bytes(self._allowance)
+        self._count()
         if (
             parser.has_more
             or len(self._events) >= PAUSE_AT
             or self._unread > PAUSE_BYTES
-            or self._stage is not _Stage.OPEN
+            or self._stage is not _OPEN
         ):
             self._arrange()
 
@@ -305,7 +323,7 @@ class SocketReader:
         """Read on, look at what was left, or wait until the application wants more."""
         if self._is_lost or self._stage is _Stage.EARLY:
             return
-        if self._stage is _Stage.WAITING:
+        if self._stage is _WAITING:
             is_wanted = self._waiter is not None and not self._waiter.done()
         else:
             waiting = len(self._events)
@@ -313,7 +331,7 @@ class SocketReader:
                 self._is_behind = waiting > RESUME_AT or self._unread > PAUSE_BYTES
             else:
                 self._is_behind = waiting >= PAUSE_AT or self._unread > PAUSE_BYTES
-            is_wanted = not self._is_behind
+            is_wanted = not (self._is_behind or self._is_early)
         if not is_wanted:
             self.pause()
         elif self.parser.has_more:
@@ -327,18 +345,19 @@ class SocketReader:
 
     def _go_on(self) -> None:
         self._is_scheduled = False
-        if self._is_lost or self._is_behind or not self.parser.has_more:
+        is_wanted = not (self._is_lost or self._is_behind or self._is_early)
+        if not is_wanted or not self.parser.has_more:
             return
-        if self._stage is _Stage.OPEN or (self._waiter is not None and not self._waiter.done()):
+        if self._stage is _OPEN or (self._waiter is not None and not self._waiter.done()):
             self._feed(b"")
             self._arrange()
 
     # Counting
 
-    def _charge(self) -> None:
+    def _charge_frames(self) -> None:
         """Control frames and fragments: who sends too many of them is closed."""
         count, self.parser.other_frames = self.parser.other_frames, 0
-        if self.is_own and self._stage is _Stage.WAITING:
+        if self.is_own and self._stage is _WAITING:
             self._early_frames += count
             is_within = self._early_frames <= EARLY_FRAMES
         else:
@@ -348,15 +367,43 @@ class SocketReader:
             LIMITED.labels(Limit.FRAMES).inc()
             self._fail(CloseCode.RATE_LIMITED, "too many control frames or fragments")
 
+    def _charge_bytes(self, allowance: Allowance) -> None:
+        """The bytes of an unfinished message are paid for as they come.
+
+        A whole one is paid for by the session, so it gets them back; one that is given up does not.
+        """
+        unfinished = self.parser.held
+        if unfinished <= UNCOUNTED:
+            unfinished = 0
+        if unfinished == self._charged:
+            return
+        wait = allowance.take_bytes(unfinished - self._charged, time.monotonic())
+        self._charged = unfinished
+        if wait and unfinished and not self._is_early:
+            wait = min(wait, MAX_WAIT)
+            if self._pace is not None:
+                self._pace.forgive(wait)
+            self._is_early = True
+            self._loop.call_later(wait, self._end_wait)
+            self._arrange()
+
+    def _end_wait(self) -> None:
+        self._is_early = False
+        self._arrange()
+
     def _count(self) -> None:
         """Tell what this socket holds; somebody may be cut for it, perhaps this one."""
-        if self._holding is not None:
-            held = self.parser.held + self._unread + self._in_hand
-            self._holding.hold(held if held > UNCOUNTED else 0)
+        held = self.parser.held + self._unread + self._in_hand
+        if held <= UNCOUNTED:
+            held = 0
+        if held != self._counted and self._holding is not None:
+            self._counted = held
+            self._holding.hold(held)
 
     def _release(self) -> None:
         if self._holding is not None:
             holding, self._holding = self._holding, None
+            self._counted = 0
             holding.hold(0)
 
     # Events

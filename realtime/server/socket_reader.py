@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 logger = logging.getLogger("realtime.server")
 
 # How often a long message is received from in one turn of the loop, so that others get theirs.
-MAX_READS = 4
+MAX_READS = 2
 
 # Where to receive, or how many bytes to take at most.
 PlanRead = Callable[[], memoryview | int]

@@ -1,6 +1,7 @@
 """One connection's events, on their way to the application, and when its socket is read."""
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from realtime.conf import build_settings
 from realtime.core.close_codes import CloseCode
 from realtime.core.framing import BINARY, CONTINUATION, PING, TEXT
 from realtime.limits import FIRST_MESSAGE_BYTES, InputMemory
+from realtime.limits.allowances import Allowances
 from realtime.server.parser import FRAMES_PER_TURN
 from realtime.server.reader import EARLY_BYTES, EARLY_FRAMES, RESUME_AT, SocketReader
 from tests.server.raw import build
@@ -288,3 +290,32 @@ async def test_each_message_has_its_own_time() -> None:
         reader.take(frame[3:] + frame[:3])
         assert await read(reader) == ["hello"]
     assert socket.ends == []
+
+
+async def test_a_message_on_its_way_is_paid_for_as_it_comes_and_waits_for_its_turn() -> None:
+    settings = {"BYTES_PER_SECOND": 1_000_000, "MAX_BINARY_BYTES": 2_000_000}
+    allowances = Allowances(build_settings(settings))
+    allowance = allowances.open("user 1")
+    assert allowance is not None
+    for size, is_reading in ((1_500_000, True), (2_500_000, False)):
+        socket = Socket({"MAX_FRAME_BYTES": 4_000_000})
+        reader = socket.open(is_own=True)
+        reader.begin(allowance, owner="user 1")
+        reader.take(build(BINARY, bytes(3_000_000))[:size])
+        assert socket.transport.is_reading is is_reading
+        reader.lose()  # what was given up is paid for
+    assert not allowance.take(0, time.monotonic())
+
+
+async def test_a_message_that_has_come_is_paid_for_by_the_session_alone() -> None:
+    allowances = Allowances(build_settings({"BYTES_PER_SECOND": 10, "MAX_BINARY_BYTES": 300_000}))
+    allowance = allowances.open("user 1")
+    assert allowance is not None
+    socket = Socket()
+    reader = socket.open(is_own=True)
+    reader.begin(allowance, owner="user 1")
+    frame = build(BINARY, bytes(250_000))
+    reader.take(frame[:100_000])
+    reader.take(frame[100_000:])
+    assert len((await read(reader))[0]) == 250_000
+    assert allowance.take(290_000, time.monotonic())
