@@ -176,8 +176,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     # The longest array that a client may request, and the sum of those being made.
     max_request_bytes: Positive = 64 * MIB
     max_requests_bytes: Positive = 256 * MIB
-    # How long the next chunk of an upload may take.
+    # How long the next chunk of an upload may take, and a whole upload besides the time that its
+    # bytes take at the least rate.
     chunk_timeout: Seconds = 30.0
+    upload_timeout: Seconds = 120.0
+    # How long a message may take from its first byte to its last, besides the same.
+    message_timeout: Seconds = 30.0
+    # The least rate of messages and uploads that are on their way, in bytes a second.
+    least_bytes_per_second: Positive = 16 * 1024
 
     # What may wait in a session's outbox behind the item being written.
     outbox_bytes: Positive = MIB
@@ -212,6 +218,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     # Limits on clients; 0 lifts one. Messages are counted for each user, or else address.
     messages_per_second: AtLeastZero = 2000
     bytes_per_second: AtLeastZero = 64 * MIB
+    # Input that is unfinished or waits to be handled: of a user, or else address, and in all.
+    input_bytes_per_user: AtLeastZero = 64 * MIB
+    input_bytes: AtLeastZero = 256 * MIB
     connections_per_user: AtLeastZero = 1000
     connections_per_address: AtLeastZero = 2000
     handshakes_per_second: AtLeastZero = 500

@@ -13,12 +13,12 @@ from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 
 from realtime.conf import Namespace
+from realtime.core.addresses import name_sender
 from realtime.core.errors import NotRunning, PermissionDenied, RateLimited
 from realtime.core.queries import parse_integer, read_query, refuse_unknown
 from realtime.core.topics import Topic, parse_topic
 from realtime.intake import find_namespace
 from realtime.limits import Meter
-from realtime.limits.addresses import name_sender
 from realtime.policies import ask_in_view, decide
 from realtime.runtime import Runtime, find_runtime
 

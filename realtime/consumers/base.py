@@ -14,6 +14,7 @@ from channels.consumer import AsyncConsumer
 from realtime import policies
 from realtime.consumers.handshake import Refusal, shake_hands
 from realtime.consumers.notes import note_begin, note_end, note_slow
+from realtime.core.addresses import name_sender
 from realtime.core.buckets import Tally
 from realtime.core.close_codes import CloseCode
 from realtime.core.errors import (
@@ -27,7 +28,7 @@ from realtime.core.errors import (
 from realtime.core.identity import Identity
 from realtime.core.messages import ErrorMessage, Ref, ServerMessage, encode_message
 from realtime.frames import frame_text
-from realtime.limits import Excess
+from realtime.limits import READER, Excess, Reader
 from realtime.metrics import ERRORS
 from realtime.outbox import EXTENSION, Outbox
 from realtime.runtime import get_server_runtime
@@ -70,6 +71,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
         "loop",
         "outbox",
         "policy",
+        "reader",
         "runtime",
         "scope",
         "session",
@@ -103,6 +105,11 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
             handshake_began=scope["realtime.began"],
         )
         self.session.outbox = self.outbox = self._open_outbox(send)
+        self.reader: Reader | None = (scope.get("extensions") or {}).get(READER)
+        if self.reader is not None:
+            self.reader.attend(
+                self.runtime.limits.memory, owner=name_sender(None, self.session.address)
+            )
         self.runtime.sessions.enter(self.session)
         try:
             await receive()  # websocket.connect
@@ -188,6 +195,11 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
             self.release()
 
     @property
+    def owner(self) -> str:
+        """Whose the input of this session is, as far as that is counted."""
+        return name_sender(self.session.user_id, self.session.address)
+
+    @property
     def is_closing(self) -> bool:
         """Whether the session was told to end: nothing more is read or published."""
         return self._close_code is not None
@@ -271,7 +283,11 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
     async def _serve(self) -> None:
         """Answer what comes, until the peer goes away."""
         session, receive = self.session, self._receive
-        allowance = self.runtime.limits.open_allowance(session) if session.has_begun else None
+        allowance = None
+        if session.has_begun:
+            allowance = self.runtime.limits.open_allowance(session)
+            if self.reader is not None:
+                self.reader.begin(allowance, owner=self.owner)
         monotonic = time.monotonic
         while True:
             event = await receive()

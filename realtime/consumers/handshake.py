@@ -26,12 +26,11 @@ from realtime.core.identity import Identity
 from realtime.core.messages import Authenticate, parse_message
 from realtime.core.queries import read_query
 from realtime.django_sessions import rest_on_session
+from realtime.limits import FIRST_MESSAGE_BYTES
 from realtime.runtime import Runtime
 from realtime.sessions import Session, pick_retry_after
 
 logger = logging.getLogger("realtime.sessions")
-
-MAX_CREDENTIAL_BYTES = 8 * 1024
 
 
 class Refusal(Exception):
@@ -168,11 +167,17 @@ async def _read_credential(consumer: Entrant) -> str:
     seconds = consumer.settings.authentication_timeout
     try:
         async with asyncio.timeout(seconds):
-            text = (await consumer.next_event()).get("text")
+            event = await consumer.next_event()
     except TimeoutError as error:
         raise Refusal(
             CloseCode.AUTHENTICATION_REQUIRED, reason="authentication required"
         ) from error
+    text = event.get("text")
+    if len(event["bytes"] if text is None else text.encode()) > FIRST_MESSAGE_BYTES:
+        raise Refusal(
+            CloseCode.MESSAGE_TOO_BIG,
+            reason=f"the first message is at most {FIRST_MESSAGE_BYTES} bytes",
+        )
     token = _parse_credential(text)
     if token is None:
         raise Refusal(
@@ -187,7 +192,7 @@ async def _read_credential(consumer: Entrant) -> str:
 
 def _parse_credential(text: str | None) -> str | None:
     """The token of an `authenticate` message; None for anything else, however well meant."""
-    if text is None or len(text.encode()) > MAX_CREDENTIAL_BYTES:
+    if text is None:
         return None
     try:
         message = parse_message(strict_json.decode_object(text))

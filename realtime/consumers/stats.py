@@ -2,8 +2,8 @@
 
 from realtime.audience import Reading
 from realtime.consumers.uploads import UploadConsumer
+from realtime.core.addresses import name_sender
 from realtime.held_topics import HeldTopic
-from realtime.limits.addresses import name_sender
 from realtime.statistics import StatisticsSubscription, StatisticsView, close_view, open_view
 from realtime.subscriptions import Start, Subscription
 

@@ -12,7 +12,8 @@ from realtime.core.entries import Chunks, Data, LongMessage
 from realtime.core.errors import CodedError, InvalidArray, InvalidMessage, MessageTooBig
 from realtime.core.messages import AnyClientMessage, BinaryUpload, Ref, convert, find_ref
 from realtime.intake import check_format, take_bytes
-from realtime.limits import Excess
+from realtime.limits import Excess, Holding, Limit, Pace
+from realtime.metrics import LIMITED
 
 # Chunks below this size are put together as they come, for an object of its own costs each of them
 # some forty bytes, and an upload may consist of any number of short or empty ones. In bytes.
@@ -20,7 +21,7 @@ SMALL_CHUNK = 4096
 
 
 class Upload:
-    """The chunks that a header announced, as they come; `limit` bounds their sum in bytes.
+    """The chunks that a header announced, as they come; `limit` bounds their `size` in bytes.
 
     A refused upload drops what is left of it, so that the message after it is understood.
     """
@@ -30,7 +31,7 @@ class Upload:
         self.is_refused = is_refused
         self._left = header.chunks
         self._limit = limit
-        self._size = 0
+        self.size = 0
         self._parts: list[bytes | bytearray | LongMessage] = []
 
     @property
@@ -41,10 +42,10 @@ class Upload:
     def add(self, chunk: bytes | LongMessage) -> None:
         """Take the next chunk; raises MessageTooBig once, and drops the rest then."""
         self._left -= 1
+        self.size += len(chunk)
         if self.is_refused:
             return
-        self._size += len(chunk)
-        if self._size > self._limit:
+        if self.size > self._limit:
             self.is_refused = True
             self._parts.clear()
             raise MessageTooBig(f"the chunks of a publication are at most {self._limit} bytes")
@@ -69,6 +70,8 @@ class UploadConsumer(TopicConsumer):
     """A topic that takes binary messages."""
 
     _upload: Upload | None = None
+    _holding: Holding | None = None  # of its chunks
+    _pace: Pace | None = None
     _deadline: asyncio.TimerHandle | None = None
     _progress = 0.0  # when the last chunk came, in the loop's time
 
@@ -93,6 +96,7 @@ class UploadConsumer(TopicConsumer):
             upload.add(data)
             if not upload.is_complete:
                 self._set_deadline()
+                self._hold(upload)
                 return
             self._end_upload()
             if not upload.is_refused:
@@ -113,8 +117,7 @@ class UploadConsumer(TopicConsumer):
             header = convert(known, BinaryUpload)
         except InvalidMessage:
             return
-        self._upload = Upload(header, limit=self.settings.max_binary_bytes, is_refused=True)
-        self._set_deadline()
+        self._start(Upload(header, limit=self.settings.max_binary_bytes, is_refused=True))
 
     async def handle_flood(self, event: dict[str, Any], excess: Excess) -> None:
         # A header or a chunk that is refused alone would leave the rest without a meaning.
@@ -124,43 +127,75 @@ class UploadConsumer(TopicConsumer):
         if self._deadline is not None:  # the next chunk is there, and it is we who wait
             self._deadline.cancel()
             self._deadline = None
+        began = self.loop.time()
         await excess.wait()
-        if self._upload is not None:
+        if self._pace is not None:
+            self._pace.forgive(self.loop.time() - began)
             self._set_deadline()
 
     def _begin_upload(self, header: BinaryUpload) -> None:
         if self._upload is not None:
             raise InvalidMessage("the chunks of the last header have not all come")
         limit = self.settings.max_binary_bytes
-        self._set_deadline()
         try:
             self.check_may_publish(header.id)
             check_format(self.namespace, header.format)
         except CodedError:
-            self._upload = Upload(header, limit=limit, is_refused=True)
+            self._start(Upload(header, limit=limit, is_refused=True))
             raise
-        self._upload = Upload(header, limit=limit)
+        self._start(Upload(header, limit=limit))
+
+    def _start(self, upload: Upload) -> None:
+        self._upload = upload
+        self._pace = Pace(
+            seconds=self.settings.upload_timeout,
+            rate=self.settings.least_bytes_per_second,
+            now=self.loop.time(),
+        )
+        self._set_deadline()
+
+    def _hold(self, upload: Upload) -> None:
+        """Count what has come; somebody may be cut for it, perhaps this session."""
+        if self.reader is not None:
+            self.reader.hand_over()
+        size = 0 if upload.is_refused else upload.size
+        if self._holding is None:
+            if not size:
+                return
+            self._holding = self.runtime.limits.memory.open(self.owner, self.close)
+        self._holding.hold(size)
 
     def _set_deadline(self) -> None:
         self._progress = self.loop.time()
         if self._deadline is None:
-            self._deadline = self.loop.call_later(self.settings.chunk_timeout, self._give_up)
+            seconds = min(self.settings.chunk_timeout, self.settings.upload_timeout)
+            self._deadline = self.loop.call_later(seconds, self._give_up)
 
     def _give_up(self) -> None:
         assert self._upload is not None
-        seconds = self.settings.chunk_timeout
-        left = self._progress + seconds - self.loop.time()
-        if left > 0:  # a chunk came meanwhile: one timer serves for all of them
-            self._deadline = self.loop.call_later(left, self._give_up)
+        assert self._pace is not None
+        seconds, now = self.settings.chunk_timeout, self.loop.time()
+        left = self._progress + seconds - now
+        is_slow = (left_in_all := self._pace.find_left(self._upload.size, now)) <= 0
+        if left > 0 and not is_slow:  # a chunk came meanwhile: one timer serves for all of them
+            self._deadline = self.loop.call_later(min(left, left_in_all), self._give_up)
             return
+        LIMITED.labels(Limit.MESSAGE_TIME).inc()
         self.send_error(
-            InvalidArray(f"the next chunk did not come within {seconds:g} s"),
+            InvalidArray(
+                "the chunks come too slowly: the upload was given up"
+                if left > 0
+                else f"the next chunk did not come within {seconds:g} s"
+            ),
             self._upload.header.ref,
         )
         self.close(CloseCode.BAD_REQUEST, "upload timed out")
 
     def _end_upload(self) -> None:
-        self._upload = None
+        self._upload = self._pace = None
+        if self._holding is not None:
+            holding, self._holding = self._holding, None
+            holding.hold(0)
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None

@@ -7,6 +7,20 @@ user and an address have is counted by all instances together, where they share 
 from realtime.limits.allowances import Excess
 from realtime.limits.kinds import Limit
 from realtime.limits.limits import Limits
+from realtime.limits.memory import Holding, InputMemory
+from realtime.limits.pace import Pace
+from realtime.limits.reader import FIRST_MESSAGE_BYTES, READER, Reader
 from realtime.limits.work import Meter
 
-__all__ = ["Excess", "Limit", "Limits", "Meter"]
+__all__ = [
+    "FIRST_MESSAGE_BYTES",
+    "READER",
+    "Excess",
+    "Holding",
+    "InputMemory",
+    "Limit",
+    "Limits",
+    "Meter",
+    "Pace",
+    "Reader",
+]

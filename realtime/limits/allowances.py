@@ -75,6 +75,25 @@ class Allowance:
         """
         self._messages -= seconds * self._message_rate / WORK_SHARE
 
+    def take_frames(self, count: int, now: float) -> bool:
+        """Take so many frames out that are no messages: control frames, fragments.
+
+        Nobody can be made to wait for these, so they may leave a debt as large as the bucket,
+        for those who are at their limit answer pings, too. False where it would be larger.
+        """
+        self._refill(now)
+        self._messages -= count
+        return self._messages > -self._message_burst
+
+    def take_bytes(self, size: int, now: float) -> float:
+        """Take bytes of an unfinished message out, or put them back (a negative size).
+
+        Returns the seconds until its next ones should come: 0 without a debt.
+        """
+        self._refill(now)
+        self._bytes -= size
+        return max(0.0, -self._bytes / self._byte_rate) if self._byte_rate else 0.0
+
     def reserve(self, size: int) -> float:
         """Take the message that `take` has just refused out nevertheless.
 
@@ -89,6 +108,12 @@ class Allowance:
         self._messages -= 1
         self._bytes -= size
         return wait
+
+    def _refill(self, now: float) -> None:
+        elapsed = now - self._updated
+        self._updated = now
+        self._messages = min(self._messages + elapsed * self._message_rate, self._message_burst)
+        self._bytes = min(self._bytes + elapsed * self._byte_rate, self._byte_burst)
 
     def exceed(self, size: int) -> "Excess":
         """Count and describe what `take` has just refused."""

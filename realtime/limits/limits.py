@@ -9,6 +9,7 @@ from realtime.limits.allowances import BURST_SECONDS, Allowance, Allowances
 from realtime.limits.connections import Connections, open_connections
 from realtime.limits.handshakes import Handshakes
 from realtime.limits.kinds import Limit
+from realtime.limits.memory import InputMemory
 from realtime.limits.rates import Rates
 from realtime.metrics import LIMITED
 from realtime.sessions import Session
@@ -16,6 +17,18 @@ from realtime.sessions import Session
 # Many tokens are being looked at before the first of them is found to be no good; an address pays
 # for those as well, and has done so after this time without more of them.
 DEBT_SECONDS = 30
+
+
+def open_memory(settings: Settings) -> InputMemory:
+    """The bounds on unfinished and waiting input that these settings mean.
+
+    However low they are, a message of the longest kind fits, with the next one behind it.
+    """
+    longest = max(settings.max_binary_bytes, settings.max_text_bytes, settings.frame_limit)
+    return InputMemory(
+        per_owner=settings.input_bytes_per_user and max(settings.input_bytes_per_user, 2 * longest),
+        per_process=settings.input_bytes and max(settings.input_bytes, 2 * longest),
+    )
 
 
 @dataclass(slots=True)
@@ -34,6 +47,7 @@ class Limits:
         self._connections: Connections = open_connections(settings, instance=instance)
         self._allowances = Allowances(settings)
         self._places: dict[Session, _Place] = {}
+        self.memory = open_memory(settings)
         rate = settings.handshakes_per_second
         self._handshakes = Handshakes(rate, now=time.monotonic()) if rate else None
         rate = settings.bad_tokens_per_second

@@ -1,19 +1,22 @@
-"""From bytes of a client to messages: the `websockets` library, with a short cut for small frames.
+"""From bytes of a client to messages, RFC 6455; the `websockets` library closes connections.
 
-Nearly every frame is whole, small and unfragmented when it arrives. Those are unmasked and
-passed on right here; from the first one on that is anything else, the rest of the data goes
-whole to the library's sans-I/O protocol, until that stands between two frames again.
+Nearly every frame is whole, small and unfragmented when it arrives: those have a short way.
+What ends a connection, a close frame or a fault, goes to the library's sans-I/O protocol, which
+answers it; what comes after that is dropped.
 """
 
 import codecs
 import logging
 
-import numpy as np
-from websockets.frames import Close, Frame, Opcode
+from websockets.exceptions import PayloadTooBig
+from websockets.frames import Close
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
-from realtime.core.entries import HEAD_ROOM, LongMessage
+from realtime.core.close_codes import CloseCode
+from realtime.core.entries import LongMessage
+from realtime.core.framing import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, build_frame
+from realtime.server.long_frame import LongFrame
 
 try:
     from websockets.speedups import apply_mask
@@ -27,34 +30,58 @@ Message = str | bytes | LongMessage
 LOGGER = logging.getLogger("realtime.server.websockets")
 LOGGER.setLevel(logging.WARNING)
 
-_FIN_TEXT = 0x81
-_FIN_BINARY = 0x82
-_FIN_PONG = 0x8A
+# So many frames of one socket are handled in one turn of the event loop: a read may hold
+# thousands of tiny ones, while everybody else waits.
+FRAMES_PER_TURN = 64
+_FIN = 0x80
+_FIN_TEXT = _FIN | TEXT
+_FIN_BINARY = _FIN | BINARY
+_WHOLE = frozenset({_FIN_TEXT, _FIN_BINARY})
 _MASKED = 0x80
-# The beginning of a frame up to this size is kept here until the rest has come; in bytes.
-_MAX_KEPT = 4096
-# A long frame is received and unmasked in turns of so many bytes at most.
-_MAX_READ = 1024 * 1024
+_OPCODES = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
+_MAX_CONTROL = 125
+# The beginning of a frame with a payload of up to this size is kept until the rest has come, and
+# put together then; a longer one has a buffer of its own. In bytes.
+MAX_KEPT = 4096
+# Where all goes that nobody looks at.
+_DROPPED = memoryview(bytearray(64 * 1024))
+# From this size on a binary message stays in the buffer that it was received into, in bytes.
+_LONG_MESSAGE = 65_536
 
 
 class MessageParser:
     """Turns data into messages; everything else that the protocol needs it does by itself.
 
     `take_answers()` has what is to be written after each `feed()`: pongs, a close. `max_size`
-    bounds one message, in bytes.
+    bounds one message, and `max_text` one of text, in bytes; they may change between messages.
     """
 
-    def __init__(self, *, max_size: int) -> None:
-        self._protocol: _Protocol | None = None
-        self._max_size = max_size
-        self._kept = b""  # the beginning of a small frame
-        self._long: _LongFrame | None = None
+    def __init__(self, *, max_size: int, max_text: int | None = None) -> None:
+        self.max_size = max_size
+        self.max_text = max_size if max_text is None else max_text
+        # Whether a message ends the turn: what follows it stays as it came.
+        self.stops_at_message = False
+        # Frames that were no message, or none that anybody gets: control frames, fragments.
+        self.other_frames = 0
+        # Whether all that was fed last were short messages, and perhaps the beginning of one.
+        self.is_quiet = True
+        # Whether frames were left for a later turn: `feed(b"")` goes on with them.
+        self.has_more = False
+        self._protocol: ServerProtocol | None = None
+        self._is_over = False  # a close has come, or a fault: the library drops all the rest
+        self._is_dropping = False  # we have closed, and wait for the answer
+        self._answers: list[bytes] = []
+        self._kept = b""  # the beginning of a small frame, or what was left for later
+        self._long: LongFrame | None = None
+        self._opcode = CONTINUATION  # of the message whose fragments come
+        self._fragments: bytearray | None = None  # one buffer: they may be empty and many
+        self._decoder: codecs.IncrementalDecoder | None = None
 
     @property
-    def protocol(self) -> "_Protocol":
-        """The library's state machine; made when first needed, which for most is at the end."""
+    def protocol(self) -> ServerProtocol:
+        """The library's state machine; made when first needed, which is at the end."""
         if self._protocol is None:
-            self._protocol = _Protocol(max_size=self._max_size)
+            self._protocol = ServerProtocol(state=OPEN, max_size=self.max_size, logger=LOGGER)
         return self._protocol
 
     @property
@@ -62,226 +89,225 @@ class MessageParser:
         """What the peer closed with, once it has."""
         return None if self._protocol is None else self._protocol.close_rcvd
 
+    @property
+    def held(self) -> int:
+        """How many bytes have come of what is not a whole message yet."""
+        held = len(self._kept)
+        if self._long is not None:
+            held += self._long.filled
+        if self._fragments is not None:
+            held += len(self._fragments)
+        return held
+
     def take_answers(self) -> list[bytes]:
         """What the protocol wants to be written; empty bytes for the end of the stream."""
-        return [] if self._protocol is None else self._protocol.data_to_send()
+        answers = self._answers
+        if answers:
+            self._answers = []
+        if self._protocol is not None:
+            answers = answers + self._protocol.data_to_send()
+        return answers
 
     def find_buffer(self) -> memoryview | None:
         """Where what comes next may be received into, before it is fed; None: anywhere."""
+        if self._is_over:
+            return _DROPPED
         return None if self._long is None else self._long.free
 
     def feed(self, data: bytes | memoryview) -> list[Message]:
-        """The messages that `data` completes; none after a fault or a close.
+        """The messages that `data` completes, of one turn; none after a fault or a close.
 
         Only what `find_buffer()` gave out is fed as a view.
         """
-        protocol = self._protocol
         messages: list[Message] = []
+        self.is_quiet = True
+        if self._protocol is not None:
+            self.is_quiet = False
+            if self._is_over:
+                return messages
+            self._is_dropping = self._protocol.state is not OPEN
+        self.has_more = False
         if self._long is None:
             rest = bytes(data)
         else:
+            self.is_quiet = False
             rest = self._long.add(data)
             if not self._long.is_whole:
                 return messages
-            if protocol is None or protocol.state is OPEN:  # else read and dropped
-                messages.append(self._long.message)
-            self._long = None
+            long, self._long = self._long, None
+            self._take_long(long, messages)
+            if self._is_over:
+                return messages
         if self._kept:
             rest, self._kept = self._kept + rest, b""
-        if protocol is None or (protocol.is_between_messages and protocol.state is OPEN):
-            position = self._take_small_frames(rest, messages)
-            if position:
-                rest = rest[position:]
-            if self._begins_small_frame(rest):
-                self._kept = rest
-                return messages
-            self._long = _LongFrame.begin(rest, most=self._max_size)
-            if self._long is not None:
-                return messages
-        if rest:
-            messages += self.protocol.take(rest)
+        position = self._take_frames(rest, messages)
+        if position < len(rest) and not self._is_over:
+            self._kept = rest[position:]
+            self.is_quiet = self.is_quiet and len(rest) - position <= MAX_KEPT + 8
         return messages
+
+    def keep(self, data: bytes) -> None:
+        """Look at this in a later turn: when fed next, be it with nothing."""
+        if not self._is_over:
+            self._kept += data
+            self.has_more = True
+
+    def fail(self, code: CloseCode, reason: str) -> None:
+        """Close with this code, and drop what was kept and all that comes."""
+        self._drop()
+        self._is_over, self.is_quiet = True, False
+        self.protocol.fail(code, reason)
 
     def release(self) -> None:
         """The connection is gone: let go of an unfinished message."""
-        self._kept = b""
-        self._long = None
+        self._drop()
         if self._protocol is not None:
-            self._protocol.release()
+            # Its frame and the protocol refer to each other: the garbage collector would come
+            # for them much later.
+            self._protocol.parser.close()
 
-    def _take_small_frames(self, data: bytes, messages: list[Message]) -> int:
-        """Take whole small frames from the beginning; returns where the rest begins."""
+    def _drop(self) -> None:
+        self._kept, self._long, self._fragments = b"", None, None
+        self.has_more = False
+
+    # Frames
+
+    def _take_frames(self, data: bytes, messages: list[Message]) -> int:
+        """Take whole frames from the beginning, as many as a turn may; returns where it ended."""
         position, end = 0, len(data)
-        while end - position >= 6:
+        left, stops = FRAMES_PER_TURN, self.stops_at_message
+        while end - position >= 2:
+            if not left or (stops and messages):
+                self.has_more, self.is_quiet = True, False
+                break
+            left -= 1
             head = data[position]
-            if head != _FIN_TEXT and head != _FIN_BINARY and head != _FIN_PONG:
-                break
-            size = data[position + 1] - _MASKED
-            start = position + 6
-            if size == 126 and head != _FIN_PONG:
-                start = position + 8
-                if end < start:
-                    break
-                size = (data[position + 2] << 8) | data[position + 3]
-                if size < 126:
-                    break  # not the shortest form: the library's to judge
-            if size < 0 or (size >= 126 and start == position + 6) or size > self._max_size:
-                break
-            if end - start < size:
-                break
-            payload = apply_mask(data[start : start + size], data[start - 4 : start])
-            if head == _FIN_PONG:
-                pass  # that it came is all it says
-            elif head == _FIN_TEXT:
-                try:
-                    messages.append(payload.decode())
-                except UnicodeDecodeError:
-                    break  # the library fails the connection with the right code
-            else:
-                messages.append(payload)
-            position = start + size
+            if head in _WHOLE and self._fragments is None and not self._is_dropping:
+                # The short way, for nearly all: written out, without calls.
+                size, start = data[position + 1] - _MASKED, position + 6
+                if size >= 126:
+                    start = position + 8
+                    is_known = size == 126 and end >= start
+                    size = (data[position + 2] << 8) | data[position + 3] if is_known else -1
+                if 0 <= size <= end - start and size <= self.max_text:
+                    payload = apply_mask(data[start : start + size], data[start - 4 : start])
+                    try:
+                        messages.append(payload.decode() if head == _FIN_TEXT else payload)
+                    except UnicodeDecodeError as error:
+                        self._fail_text(error)
+                        break
+                    position = start + size
+                    continue
+            before, self.is_quiet = position, False
+            position = self._take_any(data, position, messages)
+            if position == before or self._is_over or self._long is not None:
+                break  # a part of a frame, or the end
         return position
 
-    def _begins_small_frame(self, rest: bytes) -> bool:
-        """Whether this is a small frame as far as it goes: only the end of it is missing.
-
-        The library would take it too, but then also all that comes behind it in the next data.
-        """
-        known = len(rest)
-        if not known or (rest[0] != _FIN_TEXT and rest[0] != _FIN_BINARY):
-            return False
-        if known == 1:
-            return True
-        size, start = rest[1] - _MASKED, 6
+    def _take_any(self, data: bytes, position: int, messages: list[Message]) -> int:
+        """Take whatever frame comes next, or begin a long one; a part of one stays."""
+        head, second, end = data[position], data[position + 1], len(data)
+        size, start = second & 0x7F, position + 2
         if size == 126:
-            if known < 4:
-                return True
-            size, start = (rest[2] << 8) | rest[3], 8
-            if size < 126:
-                return False
-        elif not 0 <= size < 126:
-            return False
-        return size <= min(self._max_size, _MAX_KEPT) and known < start + size
+            size, start = int.from_bytes(data[start : start + 2], "big"), start + 2
+        elif size == 127:
+            size, start = int.from_bytes(data[start : start + 8], "big"), start + 8
+        opcode = head & 0x0F
+        if opcode not in _OPCODES:
+            return self._refuse("invalid opcode", end)
+        if not second & _MASKED:
+            return self._refuse("incorrect masking", end)
+        if end < start:
+            return position
+        fault = self._find_fault(head, size)
+        if self._is_over or fault is not None:
+            return self._refuse(fault, end)
+        start += 4
+        if end < start:
+            return position
+        if end - start < size:
+            if size <= MAX_KEPT:
+                return position
+            mask = data[start - 4 : start]
+            self._long = LongFrame(memoryview(data)[start:], head=head, mask=mask, size=size)
+            return end
+        if opcode == CLOSE:
+            self._drop()
+            self._is_over = True
+            self.protocol.receive_data(data[position : start + size])
+            return end
+        payload = apply_mask(data[start : start + size], data[start - 4 : start])
+        if opcode >= CLOSE:
+            self.other_frames += 1
+            if opcode == PING:
+                self._answers.append(build_frame(PONG, payload))
+        else:
+            self._take_payload(head, payload, messages)
+        return start + size
 
+    def _find_fault(self, head: int, size: int) -> str | None:
+        """What the header of a frame does wrong; a message that is too long is failed here."""
+        opcode = head & 0x0F
+        if opcode >= CLOSE:
+            if head & 0x70:
+                return "reserved bits must be 0"
+            if size > _MAX_CONTROL:
+                return "control frame too long"
+            return None if head & _FIN else "fragmented control frame"
+        begun = None if self._fragments is None else len(self._fragments)
+        most = self.max_text if (opcode or self._opcode) == TEXT else self.max_size
+        if size > most - (begun or 0):
+            error = PayloadTooBig(size, most - (begun or 0), begun)
+            self.fail(CloseCode.MESSAGE_TOO_BIG, str(error))
+        elif head & 0x70:
+            return "reserved bits must be 0"
+        elif opcode == CONTINUATION and begun is None:
+            return "unexpected continuation frame"
+        elif opcode != CONTINUATION and begun is not None:
+            return "expected a continuation frame"
+        return None
 
-class _LongFrame:
-    """A binary message in one long frame, received straight into a buffer of its size.
+    def _refuse(self, fault: str | None, end: int) -> int:
+        """Fail for a fault, unless that is done; returns where the data is taken up to."""
+        if not self._is_over:
+            self.fail(CloseCode.PROTOCOL_ERROR, fault or "")
+        return end
 
-    It is unmasked there as it comes, while the cache still holds it.
-    """
+    # Messages
 
-    def __init__(self, beginning: memoryview, *, mask: bytes, size: int) -> None:
-        # Not zeroed: each byte is received before anybody reads it.
-        self._buffer = np.empty(HEAD_ROOM + size, np.uint8)
-        self._bytes = self._buffer[HEAD_ROOM:]
-        self._words = self._bytes[: size // 8 * 8].view(np.uint64)
-        self._view = self._bytes.data
-        self._mask = np.frombuffer(mask * 2, np.uint8)
-        self._word = self._mask.view(np.uint64)
-        self._size = size
-        self._view[: len(beginning)] = beginning
-        self._filled = len(beginning)
-        self._unmasked = 0  # words
-        self._unmask()
+    def _take_long(self, frame: LongFrame, messages: list[Message]) -> None:
+        is_binary = frame.head == _FIN_BINARY and len(frame.payload) >= _LONG_MESSAGE
+        if is_binary and not self._is_dropping:
+            messages.append(frame.message)
+        else:
+            self._take_payload(frame.head, frame.payload, messages)
 
-    @classmethod
-    def begin(cls, data: bytes, *, most: int) -> "_LongFrame | None":
-        """The frame that `data` is the beginning of, if it is such a one and not whole yet."""
-        if len(data) < 14 or data[0] != _FIN_BINARY or data[1] != _MASKED | 127:
-            return None
-        size = int.from_bytes(data[2:10], "big")
-        if not 65_536 <= size <= most or len(data) >= 14 + size:
-            return None
-        return cls(memoryview(data)[14:], mask=data[10:14], size=size)
-
-    @property
-    def free(self) -> memoryview:
-        """The part of the buffer that is to be filled next."""
-        return self._view[self._filled : self._filled + _MAX_READ]
-
-    def add(self, data: bytes | memoryview) -> bytes:
-        """Take what came next, which may stand in the buffer already; returns what is behind."""
-        taken = min(len(data), self._size - self._filled)
-        if not isinstance(data, memoryview):
-            self._view[self._filled : self._filled + taken] = data[:taken]
-        self._filled += taken
-        self._unmask()
-        return bytes(data[taken:])
-
-    def _unmask(self) -> None:
-        whole = self._filled // 8
-        words = self._words[self._unmasked : whole]
-        np.bitwise_xor(words, self._word, out=words)
-        self._unmasked = whole
-        if self.is_whole:
-            rest = self._bytes[whole * 8 :]
-            np.bitwise_xor(rest, self._mask[: len(rest)], out=rest)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the last byte has come."""
-        return self._filled == self._size
-
-    @property
-    def message(self) -> LongMessage:
-        """The message, once it is whole."""
-        return LongMessage(self._buffer.data)
-
-
-class _Protocol(ServerProtocol):
-    """The library's protocol, which puts frames together here, by two rules at their word.
-
-    A close may come between the fragments of a message (RFC 6455, section 5.4), and text that
-    is no UTF-8 fails the connection with the fragment that shows it (section 8.1).
-    """
-
-    def __init__(self, *, max_size: int) -> None:
-        super().__init__(state=OPEN, max_size=max_size, logger=LOGGER)
-        self.is_between_messages = True
-        self._messages: list[Message] = []
-        self._fragments: bytearray | None = None  # one buffer: fragments may be empty and many
-        self._decoder: codecs.IncrementalDecoder | None = None
-
-    def take(self, data: bytes) -> list[Message]:
-        """The messages that `data` completes."""
-        self.is_between_messages = False
-        self.receive_data(data)
-        messages, self._messages = self._messages, []
-        return messages
-
-    def release(self) -> None:
-        """Free what was kept: the garbage collector would come for it much later."""
-        self.parser.close()  # its frame and this object refer to each other
-        self.reader.discard()
-        self._fragments = None
-
-    def recv_frame(self, frame: Frame) -> None:
-        """Called by the library for each frame; what it raises fails the connection."""
-        if frame.opcode is Opcode.CLOSE:
-            self.current_size = None
-        super().recv_frame(frame)
-        self.events.clear()
-        # While we wait for the answer to our close, messages are read and dropped.
-        if frame.opcode in _DATA and self.state is OPEN:
-            self._take_fragment(frame)
-        # Only here can it be told: the buffer is empty within a frame, too.
-        self.is_between_messages = self.current_size is None and not self.reader.buffer
-
-    def _take_fragment(self, frame: Frame) -> None:
-        if frame.opcode is not Opcode.CONT:
-            is_text = frame.opcode is Opcode.TEXT
-            self._decoder = codecs.getincrementaldecoder("utf-8")() if is_text else None
-        if self._decoder is not None:
-            self._decoder.decode(frame.data, frame.fin)
-        if not frame.fin:
+    def _take_payload(
+        self, head: int, payload: bytes | memoryview, messages: list[Message]
+    ) -> None:
+        """A whole data frame: a message, or a fragment of one."""
+        opcode, is_final = head & 0x0F, head & _FIN
+        if opcode != CONTINUATION:
+            self._opcode = opcode
+            self._decoder = codecs.getincrementaldecoder("utf-8")() if opcode == TEXT else None
+        if self._decoder is not None and not self._is_dropping:
+            try:
+                # Text that is no UTF-8 fails with the fragment that shows it (section 8.1).
+                self._decoder.decode(payload, bool(is_final))
+            except UnicodeDecodeError as error:
+                self._fail_text(error)
+                return
+        if not is_final:
+            self.other_frames += 1
             self._fragments = bytearray() if self._fragments is None else self._fragments
-            self._fragments += frame.data
-            return
-        payload = bytes(frame.data)
-        if self._fragments is not None:
             self._fragments += payload
-            payload, self._fragments = bytes(self._fragments), None
-        self._messages.append(payload if self._decoder is None else payload.decode())
+            return
+        fragments, self._fragments = self._fragments, None
+        if self._is_dropping:
+            self.other_frames += 1
+            return
+        whole = payload if fragments is None else fragments + payload
+        messages.append(bytes(whole) if self._opcode == BINARY else str(whole, "utf-8"))
 
-
-_DATA = frozenset({Opcode.CONT, Opcode.TEXT, Opcode.BINARY})
+    def _fail_text(self, error: UnicodeDecodeError) -> None:
+        self.fail(CloseCode.INVALID_PAYLOAD, f"{error.reason} at position {error.start}")

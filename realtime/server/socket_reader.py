@@ -15,24 +15,22 @@ from twisted.python.failure import Failure
 
 logger = logging.getLogger("realtime.server")
 
-# What is taken at a time, in bytes. It may hold thousands of tiny frames, which are handled in
-# one turn of the loop, while everybody else waits.
-READ_SIZE = 16 * 1024
 # How often a long message is received from in one turn of the loop, so that others get theirs.
-MAX_READS = 4
+MAX_READS = 2
 
 # How many connections are accepted in one turn of the loop, of those that wait: the rest of a
 # crowd comes in the next turns, and everybody else is served in between.
 MAX_ACCEPTS = 8
 
-FindBuffer = Callable[[], memoryview | None]
+# Where to receive, or how many bytes to take at most.
+PlanRead = Callable[[], memoryview | int]
 
 
 class DirectReads:
     """A transport of Twisted's that can read by itself, for its protocol's `dataReceived`."""
 
     # Not in the instance's dictionary: with more names than it began with, it would double.
-    __slots__ = ("_find_buffer", "_is_reading")
+    __slots__ = ("_is_reading", "_plan_read")
 
     socket: Any
     protocol: Any
@@ -41,23 +39,22 @@ class DirectReads:
     abortConnection: Callable[[], None]
 
     def __init__(self, *arguments: Any) -> None:
-        self._find_buffer: FindBuffer | None = None
+        self._plan_read: PlanRead | None = None
         self._is_reading = False
         super().__init__(*arguments)  # starts reading
 
-    def read_directly(self, find_buffer: FindBuffer) -> None:
-        """Read past the reactor from now on.
+    def read_directly(self, plan_read: PlanRead) -> None:
+        """Read past the reactor from now on; nothing is read until `resumeProducing`.
 
-        Where `find_buffer` returns one, the socket is received into that, and the protocol gets
-        the part of it that was filled.
+        Where `plan_read` returns a buffer, the socket is received into that, and the protocol
+        gets the part of it that was filled.
         """
         self.stopReading()
-        self._find_buffer = find_buffer
-        self.startReading()
+        self._plan_read = plan_read
 
     def startReading(self) -> None:
         """Called by Twisted, and through `resumeProducing`."""
-        if self._find_buffer is None:
+        if self._plan_read is None:
             super().startReading()  # type: ignore[misc]
         elif not self._is_reading:
             self._is_reading = True
@@ -65,31 +62,31 @@ class DirectReads:
 
     def stopReading(self) -> None:
         """Called by Twisted, and through `pauseProducing`."""
-        if self._find_buffer is None:
+        if self._plan_read is None:
             super().stopReading()  # type: ignore[misc]
         elif self._is_reading:
             self._is_reading = False
             asyncio.get_running_loop().remove_reader(self.fileno())
 
     def _read(self) -> None:
-        assert self._find_buffer is not None
-        buffer = self._find_buffer()
+        assert self._plan_read is not None
+        plan = self._plan_read()
         # The rest of a long message is mostly there already: no turn of the loop for each piece.
         for _ in range(MAX_READS):
-            if not self._receive(buffer):
+            if not self._receive(plan):
                 return
-            buffer = self._find_buffer()
-            if buffer is None or not self._is_reading:
+            plan = self._plan_read()
+            if isinstance(plan, int) or not self._is_reading:
                 return
 
-    def _receive(self, buffer: memoryview | None) -> bool:
+    def _receive(self, plan: memoryview | int) -> bool:
         """Take what is there, once; returns whether there may be more."""
         try:
             data: bytes | memoryview
-            if buffer is None:
-                data = self.socket.recv(READ_SIZE)
+            if isinstance(plan, int):
+                data = self.socket.recv(plan)
             else:
-                data = buffer[: self.socket.recv_into(buffer)]
+                data = plan[: self.socket.recv_into(plan)]
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as failure:

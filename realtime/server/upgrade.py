@@ -17,12 +17,7 @@ class ConnectionFactory:
 
     def buildProtocol(self, address: Any) -> WebSocketConnection:
         """A connection for the request that is being processed."""
-        settings = get_settings()
-        return WebSocketConnection(
-            self._server,
-            self.request,
-            max_size=max(settings.max_text_bytes, settings.frame_limit),
-        )
+        return WebSocketConnection(self._server, self.request, get_settings())
 
 
 def install_engine(server: Any) -> None:

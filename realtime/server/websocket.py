@@ -8,18 +8,20 @@ task or a hop.
 import asyncio
 import logging
 import time
-from collections import deque
 from typing import Any
 
 from twisted.internet import tcp
 from websockets.http11 import Response
 from websockets.protocol import OPEN
 
+from realtime.conf import Settings
+from realtime.core.addresses import name_sender
 from realtime.core.close_codes import CloseCode
-from realtime.core.entries import LongMessage
 from realtime.core.framing import PING, build_close, build_frame
 from realtime.frames import frame_bytes, frame_text
+from realtime.limits import READER
 from realtime.outbox import EXTENSION
+from realtime.runtime import get_server_runtime
 from realtime.server.handshake import (
     TEXT,
     RawHeaders,
@@ -28,44 +30,28 @@ from realtime.server.handshake import (
     build_scope,
     read_headers,
 )
-from realtime.server.parser import MessageParser
+from realtime.server.reader import SocketReader
 from realtime.server.socket_outbox import SocketOutbox
 from realtime.server.socket_reader import DirectReads
 
 logger = logging.getLogger("realtime.server")
 
-# Reading pauses when so many messages, or bytes, wait for the application, and goes on at so many.
-PAUSE_AT = 64
-PAUSE_BYTES = 1024 * 1024
-RESUME_AT = 16
 # What a peer gets to answer a close frame, or to read ours after a fault, in seconds.
 CLOSE_TIMEOUT = 5.0
-# A client need not wait for our answer to its handshake; more than this stays in the socket.
-MAX_EARLY = 64 * 1024
-
-
-# An empty deque takes 760 bytes, as much as a small message: who has nothing shares this one.
-_NOTHING: deque[dict[str, Any]] = deque(maxlen=0)
 
 
 class WebSocketConnection:
     """Made for a request to upgrade; serves one application until the socket is gone."""
 
-    def __init__(self, server: Any, request: Any, *, max_size: int) -> None:
+    def __init__(self, server: Any, request: Any, settings: Settings) -> None:
         self._server = server
         self._request = request
-        self._parser = MessageParser(max_size=max_size)
-        self._events = _NOTHING
-        self._waiter: asyncio.Future[dict[str, Any]] | None = None
+        self._settings = settings
         self._is_accepted = False
         self._was_injected = False
         self._denial: dict[str, Any] | None = None  # the answer that is to come instead of 101
-        self._early = b""  # frames that came before the application accepted
-        self._is_paused = False
-        self._unread = 0  # bytes (or characters) of the messages that wait for the application
         self._is_lost = False
         self._has_ended = False  # the application was told of the end
-        self._has_received = False  # since `check_timeouts` looked
         self._last_received = time.monotonic()
         self._pinged_at: float | None = None
         self._close_timer: asyncio.TimerHandle | None = None
@@ -83,35 +69,24 @@ class WebSocketConnection:
         channel.leave()
         # What the client sent right behind its handshake is still with the channel.
         channel.rawDataReceived = self.dataReceived
+        self.reader = SocketReader(
+            transport,
+            self._settings,
+            write=self._write_answers,
+            fail=self._fail,
+            cut=self._cut,
+        )
+        self._parser = self.reader.parser
         if self.outbox.socket is not None and isinstance(transport, DirectReads):
-            transport.read_directly(self._parser.find_buffer)
+            transport.read_directly(self.reader.plan_read)
         request, self._request = self._request, None
         self._open(request)
 
     def dataReceived(self, data: bytes | memoryview) -> None:
         """Bytes from the client."""
-        if not self._is_accepted:
-            self._keep_early(bytes(data))
-            return
-        self._has_received = True
-        for message in self._parser.feed(data):
-            if isinstance(message, LongMessage) and not self.outbox.is_used:
-                message = bytes(message)  # what ASGI promises to other applications
-            kind = "text" if isinstance(message, str) else "bytes"
-            self._push({"type": "websocket.receive", kind: message})
-        answers = self._parser.take_answers()
-        if answers:
-            self._write_answers(answers)
-        if len(self._events) >= PAUSE_AT or self._unread > PAUSE_BYTES:
-            self._pause()
-
-    def _keep_early(self, data: bytes) -> None:
-        if not self._was_injected:
-            self._was_injected = True  # daphne repeats the request to its WebSocket protocol
-            return
-        self._early += data
-        if len(self._early) > MAX_EARLY:
-            self._pause()
+        if self._was_injected:
+            self.reader.take(data)
+        self._was_injected = True  # daphne repeats the request to its WebSocket protocol
 
     def connectionLost(self, reason: Any) -> None:
         """The socket is gone."""
@@ -119,30 +94,11 @@ class WebSocketConnection:
         if self._close_timer is not None:
             self._close_timer.cancel()
         self.outbox.lose()
-        self._parser.release()
+        self.reader.lose()
         self._end(CloseCode.ABNORMAL)
         self._server.protocol_disconnected(self)
 
     # The application's side
-
-    async def receive(self) -> dict[str, Any]:
-        """ASGI: the next event."""
-        if not self._events:
-            waiter: asyncio.Future[dict[str, Any]] = self._loop.create_future()
-            self._waiter = waiter
-            try:
-                return await waiter
-            except asyncio.CancelledError:
-                if waiter.done() and not waiter.cancelled():
-                    self._keep(waiter.result(), first=True)  # it came at the same moment
-                raise
-        event = self._events.popleft()
-        self._unread -= _measure(event)
-        if not self._events:
-            self._events = _NOTHING
-        if self._is_paused and len(self._events) <= RESUME_AT and self._unread <= PAUSE_BYTES:
-            self._resume()
-        return event
 
     async def send(self, event: dict[str, Any]) -> None:
         """ASGI: accept, send or close; waits while the socket does not take what was sent."""
@@ -176,11 +132,11 @@ class WebSocketConnection:
         """
         if not self._is_accepted or self._is_lost:
             return
-        if self._is_paused and not self.outbox.is_writing:
-            return  # it may have answered: what it sends is not looked at now
         now = time.monotonic()
-        if self._has_received:
-            self._has_received = False
+        self.reader.check(now)
+        if self.reader.is_paused and not self.outbox.is_writing:
+            return  # it may have answered: what it sends is not looked at now
+        if self.reader.has_received():
             self._last_received, self._pinged_at = now, None
         if self._pinged_at is not None:
             if now - max(self._pinged_at, self.outbox.progress) > self._server.ping_timeout:
@@ -212,9 +168,15 @@ class WebSocketConnection:
             self.transport.loseConnection()
             return
         scope = build_scope(request, headers, root_path=self._server.root_path)
-        scope["extensions"] = {EXTENSION: self.outbox, "websocket.http.response": {}}
-        self._push({"type": "websocket.connect"})
-        task = self._loop.create_task(self._server.application(scope, self.receive, self.send))
+        scope["extensions"] = {
+            EXTENSION: self.outbox,
+            READER: self.reader,
+            "websocket.http.response": {},
+        }
+        self._address = str(scope["client"][0]) if scope["client"] else ""
+        self.reader.push({"type": "websocket.connect"})
+        application = self._server.application(scope, self.reader.receive, self.send)
+        task = self._loop.create_task(application)
         task.add_done_callback(self._leave)
         self._server.connections[self]["application_instance"] = task
 
@@ -228,28 +190,14 @@ class WebSocketConnection:
         self._response = None
         self._is_accepted = True
         self.outbox.put_urgent(response.serialize())
-        early, self._early = self._early, b""
-        self._resume()
-        if early and not self._is_lost:
-            self.dataReceived(early)
+        memory = get_server_runtime().limits.memory
+        self.reader.accept(memory, owner=name_sender(None, self._address))
 
     def _reject(self, status: int, text: str, headers: RawHeaders = TEXT) -> None:
         if self._response is not None and not self._is_lost:
             self._response = None
             self._write(build_refusal(status, text, headers))
             self.transport.loseConnection()
-
-    # Reading
-
-    def _pause(self) -> None:
-        if not self._is_paused:
-            self._is_paused = True
-            self.transport.pauseProducing()
-
-    def _resume(self) -> None:
-        if self._is_paused and not self._is_lost:
-            self._is_paused = False
-            self.transport.resumeProducing()
 
     # Frames
 
@@ -265,10 +213,27 @@ class WebSocketConnection:
             closed = self._parser.close
             final = closed or self._parser.protocol.close_sent
             self._end(*((final.code, final.reason) if final else (CloseCode.ABNORMAL,)))
-            self.outbox.end(self.transport.loseConnection if closed else self._fail)
+            self.reader.open()  # what still comes is dropped
+            self.outbox.end(self.transport.loseConnection if closed else self._end_writing)
             self._start_close_timer()
 
-    def _fail(self) -> None:
+    def _fail(self, code: CloseCode, reason: str) -> None:
+        """The client has gone too far: it is told so, and all that it sends is dropped."""
+        if self._is_lost or self._has_ended:
+            return
+        self._parser.fail(code, reason)
+        self.reader.stop()
+        self._write_answers(self._parser.take_answers())
+
+    def _cut(self, code: CloseCode, reason: str) -> None:
+        """The same, of one that takes too much memory."""
+        is_writing = self.outbox.is_writing
+        self._fail(code, reason)
+        if is_writing:
+            # An echo, mostly, that is not read: nor would a close be, and it is to go now.
+            self.transport.abortConnection()
+
+    def _end_writing(self) -> None:
         # The peer broke the protocol and was told so. Closing at once, with bytes of its unread,
         # would reset the connection and take our close frame along.
         if isinstance(self.transport, tcp.Connection):
@@ -284,6 +249,7 @@ class WebSocketConnection:
         protocol.send_close(code, reason.encode()[:123].decode(errors="ignore"))
         protocol.data_to_send()
         self._write(build_close(code, reason))
+        self.reader.open()  # its answer is looked for
         self._start_close_timer()
 
     def _start_close_timer(self) -> None:
@@ -298,27 +264,7 @@ class WebSocketConnection:
     def _end(self, code: int, reason: str = "") -> None:
         if not self._has_ended:
             self._has_ended = True
-            self._push({"type": "websocket.disconnect", "code": int(code), "reason": reason})
-
-    def _push(self, event: dict[str, Any]) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(event)  # past the queue: the application waits for it
-        else:
-            self._keep(event)
-
-    def _keep(self, event: dict[str, Any], *, first: bool = False) -> None:
-        if self._events is _NOTHING:
-            self._events = deque()
-        if first:
-            self._events.appendleft(event)
-        else:
-            self._events.append(event)
-        self._unread += _measure(event)
+            self.reader.push({"type": "websocket.disconnect", "code": int(code), "reason": reason})
 
     def __hash__(self) -> int:
         return id(self)
-
-
-def _measure(event: dict[str, Any]) -> int:
-    return len(event.get("bytes") or event.get("text") or "")

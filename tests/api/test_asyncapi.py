@@ -17,13 +17,14 @@ from jsonschema import Draft7Validator
 
 from realtime.api.asyncapi.document import build_document
 from realtime.conf import Kind, get_settings
-from realtime.consumers import handshake, parameters
+from realtime.consumers import parameters
 from realtime.core import messages
 from realtime.core.close_codes import CloseCode
 from realtime.core.errors import CodedError, ErrorCode
 from realtime.core.npy import read_array
 from realtime.core.samples import parse_samples
 from realtime.core.windows import FIELDS
+from realtime.limits import FIRST_MESSAGE_BYTES
 from tests.clients import Client, open_client, save_array
 from tests.servers import Project, Server
 
@@ -151,7 +152,7 @@ def test_the_parameters_are_those_that_the_server_reads(kind: Kind) -> None:
 
 def test_the_longest_first_message_is_as_it_is_told() -> None:
     text = DOCUMENT["components"]["securitySchemes"]["firstMessage"]["description"]
-    assert f"{handshake.MAX_CREDENTIAL_BYTES // 1024} KiB" in text
+    assert f"{FIRST_MESSAGE_BYTES // 1024} KiB" in text
 
 
 @pytest.mark.parametrize("name", ["Sample", "Samples"])

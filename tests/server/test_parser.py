@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import OPEN
@@ -31,8 +31,8 @@ class Outcome:
     received: Close | None = None
     sent: Close | None = None
 
-    def note(self, protocol: ServerProtocol) -> None:
-        for data in protocol.data_to_send():
+    def note(self, answers: list[bytes], protocol: ServerProtocol) -> None:
+        for data in answers:
             self.answers += data
             self.is_ended |= not data
         self.received, self.sent = protocol.close_rcvd, protocol.close_sent
@@ -41,6 +41,8 @@ class Outcome:
 def feed(parser: MessageParser, data: bytes | memoryview) -> list[Message]:
     """What the parser makes of data, with long messages as plain bytes."""
     messages = parser.feed(data)
+    while parser.has_more:
+        messages += parser.feed(b"")
     return [bytes(each) if isinstance(each, LongMessage) else each for each in messages]
 
 
@@ -69,7 +71,7 @@ class Oracle:
             assert isinstance(event, Frame)
             if event.opcode in (TEXT, BINARY, CONT) and not self.has_closed:
                 self._take(event)
-        self.outcome.note(self.protocol)
+        self.outcome.note(self.protocol.data_to_send(), self.protocol)
 
     def _take(self, frame: Frame) -> None:
         if frame.opcode != CONT:
@@ -142,7 +144,7 @@ FRAMES = st.one_of(
 STREAMS: dict[str, st.SearchStrategy[Any]] = {
     "frames": FRAMES,
     "places": st.lists(st.floats(0, 1) | st.integers(0, 40), max_size=12),
-    "max_size": st.sampled_from([MAX_SIZE, 4096, 126, 20]),
+    "max_size": st.sampled_from([MAX_SIZE, 4096, 126]),
     "closes_at": st.none() | st.integers(0, 12),
 }
 
@@ -157,9 +159,10 @@ def compare_with_library(
         for place in places
         if place <= len(data)
     }
-    borders = {0}
+    borders, opcodes = [0], {}
     for frame in frames:
-        borders.add(max(borders) + len(frame))
+        opcodes[borders[-1]] = frame[0] & 0x0F
+        borders.append(borders[-1] + len(frame))
     parser, oracle = MessageParser(max_size=max_size), Oracle(max_size)
     outcome = Outcome([])
     for number, (start, end) in enumerate(pairwise(sorted(cuts))):
@@ -167,13 +170,21 @@ def compare_with_library(
             parser.protocol.send_close(1000, "bye")
             oracle.protocol.send_close(1000, "bye")
             oracle.has_closed = True
+            outcome.note(parser.take_answers(), parser.protocol)
         outcome.messages += feed(parser, data[start:end])
-        outcome.note(parser.protocol)
+        outcome.note(parser.take_answers(), parser.protocol)
         inner = {start, end} | {border for border in borders if start < border < end}
         for first, last in pairwise(sorted(inner)):
             oracle.feed(data[first:last])
-        assert outcome == oracle.outcome
+            opcode = opcodes[max(border for border in borders if border <= first < len(data))]
+            sent = oracle.protocol.close_sent
+            if opcode >= CLOSE and sent is not None and sent.code == 1009:
+                reject()  # the library counts control frames as a part of the message around them
+        # Some faults show in the header; the library waits for the payload.
+        is_ahead = outcome.is_ended and not oracle.outcome.is_ended
+        assert outcome == oracle.outcome or is_ahead
         assert parser.close == outcome.received
+    assert outcome == oracle.outcome
 
 
 @given(**STREAMS)
@@ -232,12 +243,12 @@ def test_a_message_in_a_million_fragments_takes_no_more_memory_than_its_bytes() 
     empty, two = build(CONT, fin=False) * 5000, build(CONT, b"ab", fin=False) * 1000
     tracemalloc.start()
     for _ in range(3):
-        parser.feed(empty)
+        feed(parser, empty)
     for _ in range(30):
-        parser.feed(two)
+        feed(parser, two)
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert parser.feed(build(CONT)) == [b"ab" * 30_000]
+    assert feed(parser, build(CONT)) == [b"ab" * 30_000]
     assert grown < 100_000
 
 
@@ -281,6 +292,6 @@ def test_a_long_frame_is_unmasked_to_its_last_byte_however_it_is_cut(size: int) 
 def test_a_frame_that_is_too_long_is_not_gathered() -> None:
     parser = MessageParser(max_size=70_000)
     assert parser.feed(build(BINARY, b"x" * 70_001)[:100]) == []
-    assert parser.find_buffer() is None
+    assert parser.held == 0
     assert parser.protocol.close_sent is not None
     assert parser.protocol.close_sent.code == 1009

@@ -1,0 +1,154 @@
+"""Floods of frames, and messages that are never finished, beside a client of somebody else's."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.server.processes import measure_memory
+from tests.server.raw import BINARY, CONT, PING, PONG, TEXT, build, build_request
+from tests.servers import Project, Server, start_server
+from tests.soak.conftest import end_in_order
+from tests.soak.pace import last
+from tests.victim import Victim
+
+MIB = 1024 * 1024
+SECONDS = 10.0
+CONNECTIONS = 10
+# The victim's p99, in seconds. On a quiet machine it is below 0.01; others may share this one.
+P99 = 0.1
+TOPIC, ECHO = "/ws/broadcast/lobby/", "/ws/echo/"
+
+
+@pytest.fixture
+def guarded(make_project: Callable[..., Project]) -> Iterator[Server]:
+    """`manage.py serve` as it comes, but for an echo that is open to anyone."""
+    server = start_server(
+        make_project(REALTIME_ECHO_POLICY="anyone", PYTHONUNBUFFERED="1"), "serve"
+    )
+    yield server
+    end_in_order(server)
+
+
+@dataclass(eq=False)
+class Attacker(threading.Thread):
+    """Connects, sends without end, and begins anew when it is closed."""
+
+    server: Server
+    path: str
+    begin: bytes
+    batch: bytes
+    connects: int = 0
+    sent: int = 0
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def run(self) -> None:
+        while not self.stopping.is_set():
+            with contextlib.suppress(OSError), self._connect() as client:
+                client.sendall(self.begin)
+                while not self.stopping.is_set():
+                    client.sendall(self.batch)
+                    self.sent += len(self.batch)
+            time.sleep(0.05)
+
+    def _connect(self) -> socket.socket:
+        client = socket.create_connection(("127.0.0.1", self.server.port), 5)
+        client.sendall(build_request(self.path))
+        client.recv(4096)
+        self.connects += 1
+        threading.Thread(target=_swallow, args=(client,), daemon=True).start()
+        return client
+
+
+def _swallow(client: socket.socket) -> None:
+    """Read what comes, so that nobody waits for that."""
+    with contextlib.suppress(OSError):
+        while client.recv(65_536):
+            pass
+        client.close()  # the server is done with it: no more is sent
+
+
+FLOODS = {
+    "pings": (b"", build(PING, b"x") * 2000),
+    "pongs": (b"", build(PONG) * 2000),
+    "empty fragments": (build(BINARY, fin=False), build(CONT, fin=False) * 2000),
+    "tiny fragments": (build(TEXT, fin=False), build(CONT, b"x", fin=False) * 2000),
+    "pings between fragments": (
+        build(TEXT, fin=False),
+        (build(CONT, b"x", fin=False) + build(PING)) * 1000,
+    ),
+    "empty messages": (b"", build(BINARY) * 2000),
+}
+
+
+def measure_quiet(server: Server, token: str) -> Victim:
+    """The same client while nobody does any harm."""
+    with Victim(server, token) as quiet:
+        time.sleep(3)
+    return quiet
+
+
+@pytest.mark.parametrize("path", [TOPIC, ECHO], ids=["without a credential", "open"])
+@pytest.mark.parametrize("flood", FLOODS)
+def test_a_flood_of_frames_costs_others_little(guarded: Server, flood: str, path: str) -> None:
+    begin, batch = FLOODS[flood]
+    token = guarded.project.issue_token("vera")
+    quiet = measure_quiet(guarded, token)
+    attackers = [Attacker(guarded, path, begin, batch) for _ in range(CONNECTIONS)]
+    with Victim(guarded, token) as victim:
+        for attacker in attackers:
+            attacker.start()
+        for _ in last(SECONDS):
+            time.sleep(0.1)
+        for attacker in attackers:
+            attacker.stopping.set()
+        for attacker in attackers:
+            attacker.join(20)
+    print(
+        f"{flood} on {path}: {sum(each.connects for each in attackers)} connections, "
+        f"{sum(each.sent for each in attackers) / MIB:.1f} MiB sent; {victim}; "
+        f"p99 {victim.quantile(0.99) / quiet.quantile(0.99):.1f} times that of a quiet server"
+    )
+    assert victim.quantile(0.99) < P99
+
+
+@pytest.mark.parametrize("kind", ["without a credential", "signed in", "open"])
+def test_messages_that_are_never_finished_take_bounded_memory(guarded: Server, kind: str) -> None:
+    token = guarded.project.issue_token("mallory")
+    path, headers = {
+        "without a credential": (TOPIC, []),
+        "signed in": ("/ws/blobs/dump/", [f"Authorization: Bearer {token}"]),
+        "open": (ECHO, []),
+    }[kind]
+    quiet = measure_quiet(guarded, guarded.project.issue_token("vera"))
+    before, clients = measure_memory(guarded), []
+    half = build(BINARY, bytes(16 * MIB))[: 15 * MIB]
+    peak = before
+    with Victim(guarded, guarded.project.issue_token("vera")) as victim:
+        for _ in range(80):
+            client = socket.create_connection(("127.0.0.1", guarded.port), 10)
+            clients.append(client)
+            client.sendall(build_request(path, *headers))
+            client.recv(4096)
+            client.settimeout(2)
+            with contextlib.suppress(OSError):
+                client.sendall(half)
+            peak = max(peak, measure_memory(guarded))
+        for _ in last(3.0):
+            peak = max(peak, measure_memory(guarded))
+            time.sleep(0.1)
+    for client in clients:
+        client.close()
+    print(
+        f"{kind}: memory +{peak - before:.0f} MiB; {victim}; "
+        f"p99 {victim.quantile(0.99) / quiet.quantile(0.99):.1f} times that of a quiet server"
+    )
+    assert peak - before < 1.5 * 64
+    assert victim.quantile(0.99) < P99
