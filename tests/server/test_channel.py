@@ -374,12 +374,12 @@ def test_a_process_without_file_descriptors_lives_on(
 def test_lines_about_refusals_are_bounded(
     engine_project: Project, launch: Callable[..., Server]
 ) -> None:
-    server = launch(engine_project, "serve")
+    server = launch(engine_project.with_environment(LOG_LINES_PER_ADDRESS="300"), "serve")
     for _ in range(200):
         with RawSocket(server.port) as client:
             client.send(b"nonsense\r\n\r\n")
             assert client.read_head()[0] == 400
-    assert server.read_log().count("request refused") <= 80
+    assert 50 <= server.read_log().count("request refused") <= 60
     assert server.read_metric("realtime_refused_requests_total", status="400") == 200
 
 
