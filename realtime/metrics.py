@@ -8,7 +8,7 @@ record of itself there.
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -106,7 +106,15 @@ class ServerRecord(msgspec.Struct):
 _own_record = ServerRecord()
 
 
-class _ServerCollector(Collector):
+class _Figures(Collector):
+    """What is known of a server as it is asked, not counted.
+
+    `healthy`: whether each of the stores is.
+    """
+
+    def __init__(self, healthy: Mapping[str, bool]) -> None:
+        self._healthy = healthy
+
     def collect(self) -> Iterator[Metric]:
         folder = os.environ.get(FOLDER)
         record = _own_record if folder is None else ServerRecord.load(Path(folder))
@@ -120,17 +128,22 @@ class _ServerCollector(Collector):
             "Processes of --processes that ended by themselves, and were replaced",
             value=record.crashes,
         )
+        healthy = GaugeMetricFamily(
+            "realtime_healthy",
+            "1 where this store does what it is needed for, else 0",
+            labels=["check"],
+        )
+        for check, is_healthy in self._healthy.items():
+            healthy.add_metric([check], float(is_healthy))
+        yield healthy
 
 
-SERVER = _ServerCollector()
-REGISTRY.register(SERVER)
-
-
-def render_metrics() -> tuple[bytes, str]:
-    """All counts as text, and the media type of it."""
-    registry = REGISTRY
+def render_metrics(healthy: Mapping[str, bool]) -> tuple[bytes, str]:
+    """All counts as text, and the media type of it. `healthy` is what `/readyz` looks at."""
+    counts = REGISTRY
     if FOLDER in os.environ:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        registry.register(SERVER)
-    return generate_latest(registry), CONTENT_TYPE_LATEST
+        counts = CollectorRegistry()
+        MultiProcessCollector(counts)  # type: ignore[no-untyped-call]
+    figures = CollectorRegistry()
+    figures.register(_Figures(healthy))
+    return generate_latest(figures) + generate_latest(counts), CONTENT_TYPE_LATEST

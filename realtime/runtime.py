@@ -24,6 +24,7 @@ from realtime.core.close_codes import CloseCode
 from realtime.core.entries import encode_entry
 from realtime.core.errors import NotRunning, NotSupported, Unavailable
 from realtime.core.topics import Topic, parse_topic
+from realtime.database_probe import DatabaseProbe
 from realtime.history import SERVER, Item, open_history
 from realtime.hub import Hub
 from realtime.intake import find_namespace, take_anything
@@ -87,6 +88,7 @@ class Runtime:
             store=open_presence(self.settings, instance=self.instance_id),
         )
         self.rechecks = Rechecks(settings=self.settings, sessions=self.sessions)
+        self.database = DatabaseProbe()
         self.pulse = Pulse(
             settings=self.settings,
             history=self.history,

@@ -1,20 +1,18 @@
 """Is the process alive, and is it ready?"""
 
 import asyncio
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.contrib.auth.decorators import login_not_required
-from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from realtime.pulse import Health
-from realtime.runtime import get_server_runtime
+from realtime.runtime import Runtime, get_server_runtime
 
-DATABASE_TIMEOUT = 2.0
 REDIS_TIMEOUT = 3.0
 
 
@@ -35,38 +33,44 @@ async def ready(request: HttpRequest) -> JsonResponse:
     Redis that is down or refuses to publish is 200, degraded: sockets stay and recover, and taking
     every instance out at once would make a brown-out an outage.
     """
-    failed = []
-    try:
-        async with asyncio.timeout(DATABASE_TIMEOUT):
-            await sync_to_async(_ask_database, thread_sensitive=False)()
-    except (DatabaseError, TimeoutError):
-        failed.append("database")
     runtime = get_server_runtime()
+    stores = await look_at_stores(runtime)
+    failed: list[str] = []
+    degraded: list[str] = []
+    if not stores.database:
+        failed.append("database")
     if runtime.is_draining:
         failed.append("draining")
-    try:
-        async with asyncio.timeout(REDIS_TIMEOUT):
-            health = await runtime.pulse.look()
-    except TimeoutError:
-        health = Health("the store does not answer in time")
-    degraded: list[str] = []
-    if health.reason:
-        (failed if health.is_misfit else degraded).append("redis")
+    if stores.redis.reason:
+        (failed if stores.redis.is_misfit else degraded).append("redis")
     answer: dict[str, Any] = {
         "status": "unavailable" if failed else "degraded" if degraded else "ok",
         "failed": failed,
         "degraded": degraded,
     }
-    if health.reason:
-        answer["reasons"] = {"redis": health.reason}
+    if stores.redis.reason:
+        answer["reasons"] = {"redis": stores.redis.reason}
     status = HTTPStatus.SERVICE_UNAVAILABLE if failed else HTTPStatus.OK
     return JsonResponse(answer, status=status)
 
 
-def _ask_database() -> None:
-    connection.close()  # a new one: SQLite would answer from one that is open, file or no file
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Whether the database answers, and what keeps Redis from being of use."""
+
+    database: bool
+    redis: Health
+
+
+async def look_at_stores(runtime: Runtime) -> Stores:
+    """Ask both, at the same time."""
+    database, redis = await asyncio.gather(runtime.database.look(), _look_at_redis(runtime))
+    return Stores(database, redis)
+
+
+async def _look_at_redis(runtime: Runtime) -> Health:
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    finally:
-        connection.close()
+        async with asyncio.timeout(REDIS_TIMEOUT):
+            return await runtime.pulse.look()
+    except TimeoutError:
+        return Health("the store does not answer in time")

@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 
-from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.decorators import async_only_middleware
@@ -15,7 +14,7 @@ Answer = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 PROBES: dict[str, Callable[[HttpRequest], Awaitable[HttpResponse]]] = {
     "/livez": live,
     "/readyz": ready,
-    "/metrics": sync_to_async(metrics),
+    "/metrics": metrics,
 }
 
 
