@@ -121,3 +121,13 @@ def test_a_child_that_crashes_all_the_time_raises_an_alert(
         wait_until(lambda gone=victim: gone not in children(watched) and serving(watched) == 2)
     prometheus.wait_for_alert("RealtimeRestarts")
     assert prometheus.read_alerts() == {"RealtimeRestarts"}
+
+
+def test_a_database_that_is_away_raises_an_alert(watched: Server, prometheus: Prometheus) -> None:
+    database = watched.project.folder / "db.sqlite3"
+    # Moved, not written over: connections that are open go on writing to the old file.
+    database.rename(watched.project.folder / "away.sqlite3")
+    for part in watched.project.folder.glob("db.sqlite3-*"):
+        part.unlink(missing_ok=True)  # the last connection takes it along
+    database.write_bytes(b"this is no database at all\n" * 1000)
+    prometheus.wait_for_alert("RealtimeDatabase")
