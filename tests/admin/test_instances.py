@@ -45,6 +45,12 @@ def test_those_alive_come_first_with_their_load(admin_client: Client) -> None:
     assert '<a href="/admin/realtime/session/?instance=alive">1,234</a>' in page
 
 
+def test_an_instance_says_of_how_many_ended_sessions_it_kept_no_row(admin_client: Client) -> None:
+    build_instance("dead", alive=False, ended_at=timezone.now(), unkept_count=98_765)
+    assert "98,765" in read(admin_client)
+    assert "98,765" in read(admin_client, "dead/change/")
+
+
 def test_those_that_ended_long_ago_are_shown_on_demand(admin_client: Client) -> None:
     build_instance("old", alive=False, ended_at=timezone.now() - timedelta(hours=2))
     assert "host-old" not in read(admin_client)

@@ -26,9 +26,10 @@ async def test_what_is_measured_is_since_the_last_time() -> None:
     stub = StubSession()
     sessions.add(stub.session)
     stub.session.messages_in, stub.session.messages_out = 100, 300
+    sessions.unkept_count = 7
     spin(0.2)
     busy = meter.measure()
-    assert busy.session_count == 1
+    assert (busy.session_count, busy.unkept_count) == (1, 7)
     assert busy.cpu > 0
     assert busy.memory > 1_000_000
     assert busy.messages_out_rate > 2 * busy.messages_in_rate > 0
