@@ -38,6 +38,8 @@ _FIN_TEXT = _FIN | TEXT
 _FIN_BINARY = _FIN | BINARY
 _WHOLE = frozenset({_FIN_TEXT, _FIN_BINARY})
 _MASKED = 0x80
+# An empty list takes 56 bytes: who has nothing to answer shares this one, which stays empty.
+_NO_ANSWERS: list[bytes] = []
 _OPCODES = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
 _MAX_CONTROL = 125
 # The beginning of a frame with a payload of up to this size is kept until the rest has come, and
@@ -56,6 +58,24 @@ class MessageParser:
     bounds one message, and `max_text` one of text, in bytes; they may change between messages.
     """
 
+    __slots__ = (
+        "_answers",
+        "_decoder",
+        "_fragments",
+        "_is_dropping",
+        "_is_over",
+        "_kept",
+        "_long",
+        "_opcode",
+        "_protocol",
+        "has_more",
+        "is_quiet",
+        "max_size",
+        "max_text",
+        "other_frames",
+        "stops_at_message",
+    )
+
     def __init__(self, *, max_size: int, max_text: int | None = None) -> None:
         self.max_size = max_size
         self.max_text = max_size if max_text is None else max_text
@@ -70,7 +90,7 @@ class MessageParser:
         self._protocol: ServerProtocol | None = None
         self._is_over = False  # a close has come, or a fault: the library drops all the rest
         self._is_dropping = False  # we have closed, and wait for the answer
-        self._answers: list[bytes] = []
+        self._answers = _NO_ANSWERS
         self._kept = b""  # the beginning of a small frame, or what was left for later
         self._long: LongFrame | None = None
         self._opcode = CONTINUATION  # of the message whose fragments come
@@ -103,7 +123,7 @@ class MessageParser:
         """What the protocol wants to be written; empty bytes for the end of the stream."""
         answers = self._answers
         if answers:
-            self._answers = []
+            self._answers = _NO_ANSWERS
         if self._protocol is not None:
             answers = answers + self._protocol.data_to_send()
         return answers
@@ -240,6 +260,8 @@ class MessageParser:
         if opcode >= CLOSE:
             self.other_frames += 1
             if opcode == PING:
+                if self._answers is _NO_ANSWERS:
+                    self._answers = []
                 self._answers.append(build_frame(PONG, payload))
         else:
             self._take_payload(head, payload, messages)

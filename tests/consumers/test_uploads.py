@@ -20,6 +20,7 @@ from tests.servers import Project, Server, start_server
 FRAME = 4096
 MOST = 16_384
 CHUNK_TIMEOUT = 3.0  # seconds
+UPLOAD_TIMEOUT = 6.0  # seconds; at the least rate a thousand bytes take one
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,11 @@ def small_server(project: Project) -> Iterator[Server]:
             DJANGO_SETTINGS_MODULE="tests.stats_settings",
             REALTIME_MAX_FRAME_BYTES=str(FRAME),
             REALTIME_MAX_BINARY_BYTES=str(MOST),
+            REALTIME_MAX_TEXT_BYTES=str(FRAME),
             REALTIME_CHUNK_TIMEOUT=str(CHUNK_TIMEOUT),
+            REALTIME_UPLOAD_TIMEOUT=str(UPLOAD_TIMEOUT),
+            REALTIME_LEAST_BYTES_PER_SECOND="1000",
+            REALTIME_INPUT_BYTES_PER_USER="1",  # twice the longest message, that is
         )
     )
     yield server
@@ -285,6 +290,63 @@ async def test_the_time_counts_anew_for_each_chunk_and_ends_with_the_last(
             await client.send(chunk)
         assert await receive_blob(client) == b"12"
         await client.receive_nothing(CHUNK_TIMEOUT + 0.1)
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+async def test_chunks_that_come_in_time_but_never_end_are_given_up(
+    small_server: Server, token: str, name: str, is_refused: bool
+) -> None:
+    header = {"type": "binary", "chunks": 1000, "ref": "slow"}
+    async with open_topic(small_server, token, name) as client:
+        await client.send({**header, "format": "no media type"} if is_refused else header)
+        if is_refused:
+            assert await receive_error(client) == ("invalid_message", "slow")
+        began = time.monotonic()
+        while True:
+            await client.send(b"1")
+            try:
+                message = await client.receive(UPLOAD_TIMEOUT / 10)
+            except TimeoutError:
+                assert time.monotonic() - began < 2 * UPLOAD_TIMEOUT
+            else:
+                break
+        assert time.monotonic() - began > UPLOAD_TIMEOUT - 0.1
+        assert (message["code"], message["ref"]) == ("invalid_array", "slow")
+        assert message["detail"] == "the chunks come too slowly: the upload was given up"
+        assert (await client.wait_closed())[0] == 4500
+
+
+async def test_an_upload_at_the_least_rate_gets_to_its_end_however_long_it_takes(
+    small_server: Server, token: str, name: str
+) -> None:
+    async with open_topic(small_server, token, name) as client:
+        await client.send({"type": "binary", "chunks": 16})
+        began = time.monotonic()
+        for _ in range(16):
+            await client.receive_nothing(UPLOAD_TIMEOUT / 14)
+            await client.send(bytes(1000))
+        assert time.monotonic() - began > UPLOAD_TIMEOUT
+        assert await receive_blob(client) == bytes(16_000)
+
+
+async def test_unfinished_uploads_beyond_a_users_share_are_closed(
+    small_server: Server, token: str, name: str
+) -> None:
+    async with (
+        open_topic(small_server, token, name) as first,
+        open_topic(small_server, token, name) as second,
+        open_topic(small_server, token, name) as third,
+    ):
+        for client in (first, second, third):
+            await client.send({"type": "binary", "chunks": 9, "ref": 1})
+            for _ in range(MOST // FRAME - 1):
+                await client.send(bytes(FRAME))
+            await client.send({"type": "ping", "ref": 2})
+            assert (await client.receive())["type"] == "pong"
+        assert (await first.wait_closed())[0] == 4003
+        for _ in range(9 - (MOST // FRAME - 1)):
+            await second.send(b"")
+        assert await receive_blob(second) == bytes(MOST - FRAME)
 
 
 async def test_a_frame_over_the_limit_closes_with_1009(

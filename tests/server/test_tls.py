@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.clients import open_client, save_array
 from tests.server.processes import measure_memory
+from tests.server.raw import BINARY, CONT, PING, PONG, TEXT, build, build_request
 from tests.servers import Project, Server, find_free_port, start_server
 
 ARRAY = np.arange(1_000_000, dtype="<f8")  # 8 MB
@@ -167,3 +169,53 @@ def test_a_handshake_of_tls_that_never_ends_is_cut(secure: tuple[Server, int]) -
         connection.sendall(b"\x16\x03\x01")
         with contextlib.suppress(ConnectionError):
             assert connection.recv(1) == b""
+
+
+def read_close(client: ssl.SSLSocket) -> int:
+    """The server's close code; empty pongs before it are passed over."""
+    data, pong = b"", build(PONG, is_masked=False)
+    while len(data) < 4:
+        part = client.recv(4096)
+        assert part
+        data += part
+        while data.startswith(pong):
+            data = data.removeprefix(pong)
+    assert data[0] == 0x88
+    return int.from_bytes(data[2:4], "big")
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (build(BINARY, bytes(100_000))[:14], 1009),
+        (build(PING) * 100, 4003),
+        (build(TEXT, fin=False) + build(CONT, fin=False) * 100, 4003),
+    ],
+    ids=["a long frame", "pings", "empty fragments"],
+)
+def test_without_a_credential_little_is_taken(
+    secure: tuple[Server, int], context: ssl.SSLContext, data: bytes, code: int
+) -> None:
+    with (
+        socket.create_connection(("127.0.0.1", secure[1]), 30) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as client,
+    ):
+        client.sendall(build_request("/ws/broadcast/lobby/"))
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += client.recv(1)
+        client.sendall(data)
+        assert read_close(client) == code
+
+
+@pytest.mark.parametrize("begun", [b"", b"\x16\x03\x01\x02\x00\x01"], ids=["silent", "begun"])
+def test_a_handshake_of_tls_that_never_ends_is_cut(
+    secure: tuple[Server, int], begun: bytes
+) -> None:
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", secure[1]), 30) as client:
+        client.sendall(begun)
+        with contextlib.suppress(ConnectionError):
+            while client.recv(4096):
+                pass
+    assert time.monotonic() - began < 10

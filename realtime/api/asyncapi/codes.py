@@ -57,6 +57,7 @@ _CLOSES = {
     CloseCode.DISCONNECTED: "An administrator ended the session.",
     CloseCode.RATE_LIMITED: "You kept on sending too fast.",
     CloseCode.CONNECTION_LIMIT: "Too many connections of your user or address.",
+    CloseCode.SLOW_SENDER: "A message of yours did not come to its end in time.",
     CloseCode.BAD_REQUEST: "You sent something malformed, or too much of it.",
     CloseCode.AUTHENTICATION_REQUIRED: "No credential came, or not in time.",
     CloseCode.INVALID_TOKEN: "The token is no good.",
