@@ -19,7 +19,7 @@ from realtime.core.messages import Gap, encode_message
 from realtime.core.positions import Position
 from realtime.core.sample_ring import SampleRing
 from realtime.core.samples import unpack_samples
-from realtime.core.summaries import QUANTILES, predict_seconds, summarise
+from realtime.core.summaries import MESSAGE_SECONDS, QUANTILES, predict_seconds, summarise
 from realtime.core.topics import Topic
 from realtime.core.windows import Window
 from realtime.encoding import LivePublication
@@ -170,11 +170,13 @@ class StatisticsView(Follower):
         self._charge(window, seconds, self.audience.find_users(window))
 
     def _charge(self, window: Window, seconds: float, users: list[str]) -> None:
+        views = self.audience.count_views(window)
+        spent = seconds + views * MESSAGE_SECONDS
         # Each window has its part of the topic's share, so that a long one slows down no other.
         share = TOPIC_SHARE / max(self.audience.window_count, 1)
         if (budget := self._budgets.get(window)) is not None:
-            budget.spend(seconds, share=share, now=self._loop.time())
-        self._computing.charge(seconds, users)
+            budget.spend(spent, share=share, now=self._loop.time())
+        self._computing.charge(spent, users)
         least, most = PACE_LIMITS
         pace = self._pace * seconds / max(self._predict(window), 1e-9)
         self._pace += PACE_WEIGHT * (min(max(pace, least), most) - self._pace)
