@@ -31,6 +31,7 @@ from realtime.hub import Hub
 from realtime.metrics import SKIPPED_PUBLICATIONS
 from realtime.outbox import Outbox
 from realtime.subscriptions import EMPTY_PAGE_DELAY, Follower, Start, State, Subscription
+from realtime.turns import Turns
 
 # How far a prediction is corrected by what was measured, at most; and how fast.
 PACE_LIMITS = (0.25, 8.0)
@@ -80,7 +81,7 @@ class StatisticsView(Follower):
         self._budgets: dict[Window, Budget] = {}
         self._pace = 1.0  # what work takes, as a multiple of what was predicted
         self._waiting: dict[Reader, None] = {}
-        self._paused = 0.0  # when it last let others have the loop, while it reads the history
+        self._turns = Turns()
         self._backfill = self._loop.create_task(self.follow())
 
     async def ready(self) -> None:
@@ -261,10 +262,7 @@ class StatisticsView(Follower):
             self._forget_before(page.first)
 
     async def _make_room(self, size: int) -> None:
-        # Reading a long history takes many milliseconds, which others do not have at once.
-        if thread_time() - self._paused > LOOP_SECONDS:
-            await asyncio.sleep(0)
-            self._paused = thread_time()
+        await self._turns.pause()  # a long history takes many milliseconds
 
     def _take(self, publication: LivePublication) -> None:
         number, namespace = publication.number, self.held.namespace

@@ -226,8 +226,8 @@ async def test_a_long_history_is_read_in_short_goes() -> None:
         await sleep(delay)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("realtime.statistics.LOOP_SECONDS", 0.0)
-        patch.setattr("realtime.statistics.asyncio.sleep", count)
+        patch.setattr("realtime.turns.TURN_SECONDS", 0.0)
+        patch.setattr("realtime.turns.asyncio.sleep", count)
         received = await stage.subscribe("100000")
     assert turns >= 200
     await wait_until(lambda: bool(received))
