@@ -37,6 +37,7 @@ class Audience:
         self._views: Counter[tuple[Window, tuple[str, ...]]] = Counter()
         self._windows: dict[Window, Counter[str]] = {}  # with their users
         self._users: dict[str, Counter[Window]] = {}  # with how many views they have of each
+        self._counts: Counter[Window] = Counter()  # of its views
         self._quantiles: dict[Window, frozenset[str]] = {}
 
     def __len__(self) -> int:
@@ -63,6 +64,10 @@ class Audience:
             found = self._quantiles[window] = frozenset(fields & QUANTILES.keys())
         return found
 
+    def count_views(self, window: Window) -> int:
+        """How many different sets of fields are read of a window."""
+        return self._counts[window]
+
     def add(self, reading: Reading) -> None:
         """One more session; raises InvalidParameter that says what there may be."""
         if reading not in self._readings:
@@ -71,13 +76,17 @@ class Audience:
             self._windows.setdefault(window, Counter())[user] += 1
             self._users.setdefault(user, Counter())[window] += 1
             self._quantiles.pop(window, None)
-        self._views[reading.window, reading.fields] += 1
+        view = (reading.window, reading.fields)
+        self._counts[reading.window] += view not in self._views
+        self._views[view] += 1
         self._readings[reading] += 1
 
     def remove(self, reading: Reading) -> None:
         """One session less."""
         window, user, view = reading.window, reading.user, (reading.window, reading.fields)
         _decrease(self._views, view)
+        if view not in self._views:
+            _decrease(self._counts, window)
         _decrease(self._readings, reading)
         if reading in self._readings:
             return

@@ -83,6 +83,7 @@ class Computing:
         self._scratches: list[Scratch] = []
         self._threads: ThreadPoolExecutor | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0  # when that goes off
 
     def find_delay(self, budget: Budget, users: Iterable[str], now: float) -> float:
         """Seconds until one of these users, on this budget, may have something computed."""
@@ -124,9 +125,10 @@ class Computing:
     def _wake(self, delay: float) -> None:
         when = self._loop.time() + delay
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._due <= when:
                 return
             self._timer.cancel()
+        self._due = when
         self._timer = self._loop.call_at(when, self._work)
 
     def _work(self) -> None:

@@ -10,6 +10,7 @@ from realtime.core.topics import Topic
 from realtime.encoding import LivePublication, describe_head
 from realtime.history import History
 from realtime.intake import ENVELOPE_BYTES
+from realtime.turns import Turns
 
 # An excerpt stops before the publication that would take it over this many bytes.
 EXCERPT_BYTES = 1024 * 1024
@@ -59,10 +60,12 @@ async def read_excerpt(
     first_epoch, top, number = page.epoch, page.top, page.start - 1
     room = most_bytes - ENVELOPE_BYTES
     publications: list[Publication | BinaryHeader] = []
+    turns = Turns()
     # What is trimmed or replaced meanwhile ends the excerpt: there are no holes in one.
     while page.bodies and page.epoch == first_epoch and page.start == number + 1:
         top = page.top
         for number, body in enumerate(page.bodies, page.start):
+            await turns.pause()
             message: Publication | BinaryHeader
             if lists_headers:
                 message = describe_head(topic, offset=number, head=body)

@@ -1,14 +1,15 @@
 """Who is on the topics of this process: told to its sessions, and kept true across instances.
 
-What a session of this process does is known at once, told within a batch of 50 ms, written to
-the store and then sent to the other instances. Whatever gets lost on the way is found: each
-topic has a version in the store, which is compared with what was heard. An instance that died
-loses its lease, and with it its members.
+What a session of this process does is known at once, told in batches (each 50 ms, or later where
+much comes and goes), written to the store and then sent to the other instances. Whatever gets
+lost on the way is found: each topic has a version in the store, which is compared with what was
+heard. An instance that died loses its lease, and with it its members.
 """
 
 import asyncio
 import logging
 import time
+from time import thread_time
 from typing import Any
 
 from realtime.conf import Settings
@@ -28,6 +29,10 @@ MEMBERS = "members"
 
 # What comes within this time is told, written and read together.
 BATCH_DELAY = 0.05
+# Telling takes at most so long in one go, in seconds, and this share of a processor: where more
+# comes and goes it is told later, and less often.
+TELL_SECONDS = 0.002
+TELL_SHARE = 0.2
 # Sessions in one call of the store, and in one message of the layer.
 BATCH_SESSIONS = 1000
 READ_TOPICS = 50
@@ -54,6 +59,7 @@ class Rosters:
         self._rosters: dict[Topic, Roster] = {}
         self._touched: dict[Topic, Roster] = {}  # those with something to tell
         self._tell_timer: asyncio.TimerHandle | None = None
+        self._tell_delay = 0.0
         self._leases = Leases(store)
         self._has_unsaved = asyncio.Event()
         self._has_unread = asyncio.Event()
@@ -169,11 +175,19 @@ class Rosters:
     # One round of each
 
     def tell(self) -> None:
-        """Tell the sessions of this process who came and who went."""
-        self._tell_timer = None
-        touched, self._touched = self._touched, {}
-        for roster in touched.values():
-            roster.tell(spare=self._spare)
+        """Tell the sessions of this process who came and who went; what is left, in a moment."""
+        if self._tell_timer is not None:
+            self._tell_timer.cancel()
+            self._tell_timer = None
+        began = thread_time()
+        spent = 0.0
+        while self._touched and spent < TELL_SECONDS:
+            topic = next(iter(self._touched))
+            self._touched.pop(topic).tell(spare=self._spare)
+            spent = thread_time() - began
+        self._tell_delay = spent / TELL_SHARE
+        if self._touched:
+            self._tell_timer = self._loop.call_later(self._tell_delay, self.tell)
 
     async def save(self) -> None:
         """Write what has changed and tell the others; raises Unavailable, and nothing is lost."""
@@ -306,7 +320,8 @@ class Rosters:
     def _note_heard(self, roster: Roster) -> None:
         self._touched[roster.topic] = roster
         if self._tell_timer is None:
-            self._tell_timer = self._loop.call_later(BATCH_DELAY, self.tell)
+            delay = max(BATCH_DELAY, self._tell_delay)
+            self._tell_timer = self._loop.call_later(delay, self.tell)
 
     def _drop_unused(self, roster: Roster) -> None:
         if not roster.is_used and self._rosters.get(roster.topic) is roster:

@@ -19,7 +19,7 @@ from realtime.core.messages import Gap, encode_message
 from realtime.core.positions import Position
 from realtime.core.sample_ring import SampleRing
 from realtime.core.samples import unpack_samples
-from realtime.core.summaries import QUANTILES, predict_seconds, summarise
+from realtime.core.summaries import MESSAGE_SECONDS, QUANTILES, predict_seconds, summarise
 from realtime.core.topics import Topic
 from realtime.core.windows import Window
 from realtime.encoding import LivePublication
@@ -31,6 +31,7 @@ from realtime.hub import Hub
 from realtime.metrics import SKIPPED_PUBLICATIONS
 from realtime.outbox import Outbox
 from realtime.subscriptions import EMPTY_PAGE_DELAY, Follower, Start, State, Subscription
+from realtime.turns import Turns
 
 # How far a prediction is corrected by what was measured, at most; and how fast.
 PACE_LIMITS = (0.25, 8.0)
@@ -80,7 +81,7 @@ class StatisticsView(Follower):
         self._budgets: dict[Window, Budget] = {}
         self._pace = 1.0  # what work takes, as a multiple of what was predicted
         self._waiting: dict[Reader, None] = {}
-        self._paused = 0.0  # when it last let others have the loop, while it reads the history
+        self._turns = Turns()
         self._backfill = self._loop.create_task(self.follow())
 
     async def ready(self) -> None:
@@ -170,11 +171,13 @@ class StatisticsView(Follower):
         self._charge(window, seconds, self.audience.find_users(window))
 
     def _charge(self, window: Window, seconds: float, users: list[str]) -> None:
+        views = self.audience.count_views(window)
+        spent = seconds + views * MESSAGE_SECONDS
         # Each window has its part of the topic's share, so that a long one slows down no other.
         share = TOPIC_SHARE / max(self.audience.window_count, 1)
         if (budget := self._budgets.get(window)) is not None:
-            budget.spend(seconds, share=share, now=self._loop.time())
-        self._computing.charge(seconds, users)
+            budget.spend(spent, share=share, now=self._loop.time())
+        self._computing.charge(spent, users)
         least, most = PACE_LIMITS
         pace = self._pace * seconds / max(self._predict(window), 1e-9)
         self._pace += PACE_WEIGHT * (min(max(pace, least), most) - self._pace)
@@ -259,10 +262,7 @@ class StatisticsView(Follower):
             self._forget_before(page.first)
 
     async def _make_room(self, size: int) -> None:
-        # Reading a long history takes many milliseconds, which others do not have at once.
-        if thread_time() - self._paused > LOOP_SECONDS:
-            await asyncio.sleep(0)
-            self._paused = thread_time()
+        await self._turns.pause()  # a long history takes many milliseconds
 
     def _take(self, publication: LivePublication) -> None:
         number, namespace = publication.number, self.held.namespace

@@ -774,6 +774,38 @@ class TestLeases:
         assert await one.members() == {"s1", "s2"}
 
 
+async def test_telling_takes_a_short_time_in_one_go_and_comes_less_often_where_it_takes_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (one,) = await World().start("one")
+    watchers = {}
+    for topic in (TOPIC, OTHER_TOPIC):
+        watchers[topic] = Mailbox()
+        one.rosters.join(topic, session=f"watcher {topic}", user=None, mailbox=watchers[topic])
+    await asyncio.sleep(1)
+    ticks = itertools.count()
+    monkeypatch.setattr(module, "thread_time", lambda: next(ticks) * 0.03)  # of each roster
+
+    def list_told() -> list[Topic]:
+        return [topic for topic, watcher in watchers.items() if watcher.take()]
+
+    for topic in watchers:
+        one.rosters.join(topic, session=f"comes {topic}", user=None, mailbox=Mailbox())
+    await asyncio.sleep(0.06)
+    assert list_told() == [TOPIC]
+    await asyncio.sleep(0.03 / module.TELL_SHARE - 0.02)
+    assert list_told() == []
+    await asyncio.sleep(0.02)
+    assert list_told() == [OTHER_TOPIC]
+    one.rosters.leave(TOPIC, f"comes {TOPIC}")
+    one.rosters.join(TOPIC, session="flaps", user=None, mailbox=Mailbox())
+    await asyncio.sleep(0.1)
+    assert list_told() == []
+    one.rosters.leave(TOPIC, "flaps")  # nobody hears of it at all
+    await asyncio.sleep(0.1)
+    assert watchers[TOPIC].take() == [("leave", f"comes {TOPIC}")]
+
+
 ACTIONS = (
     *("join", "join", "leave", "save", "save", "read"),
     *("look", "compare", "lose", "flush", "down"),

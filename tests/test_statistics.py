@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from realtime.audience import Reading
-from realtime.computing import Computing
+from realtime.computing import BURST_SECONDS, USER_SHARE, Computing
 from realtime.conf import Kind, Namespace, get_settings
 from realtime.core.entries import SAMPLES, Entry, encode_entry
-from realtime.core.errors import InvalidParameter
+from realtime.core.errors import InvalidParameter, RateLimited
 from realtime.core.positions import Position
 from realtime.core.samples import pack_samples
 from realtime.core.topics import parse_topic
@@ -29,6 +29,7 @@ from realtime.statistics import (
     StatisticsView,
     close_view,
     open_view,
+    read_statistics,
 )
 from realtime.subscriptions import Start, State, find_start
 from tests.topics import Stage, settle
@@ -287,3 +288,40 @@ async def test_a_session_that_got_a_view_before_it_failed_is_closed(process: Pro
     await asyncio.wait_for(subscription.follow(), 1)
     await asyncio.sleep(0)
     assert [event["code"] for event in received] == [3011]
+
+
+# Without a session
+
+
+async def test_reading_topics_that_nobody_has_published_to_holds_none_of_them(
+    history: MemoryHistory, process: Process
+) -> None:
+    for number in range(20):
+        topic = parse_topic(f"stats:empty-{number}")
+        message = await read_statistics(
+            process.hub, process.computing, history, process.namespace, topic, READING
+        )
+        assert (message["count"], message["server_time"]) == (0, None)
+        assert process.hub.find_position(topic) is None
+
+
+async def test_who_has_used_up_the_share_is_told_to_come_later(
+    history: MemoryHistory, process: Process
+) -> None:
+    await process.publish([1.0, 2.0])
+
+    async def read_as(user: str, window: str) -> dict[str, Any]:
+        reading = Reading(parse_window(window), ("median",), user)
+        return await read_statistics(
+            process.hub, process.computing, history, process.namespace, process.topic, reading
+        )
+
+    process.computing.charge(USER_SHARE * (BURST_SECONDS + 3), ["user 1"])
+    assert (await read_as("user 2", "5"))["median"] == 1.5
+    assert (await read_as("user 1", "5"))["median"] == 1.5  # as that is known already
+    with pytest.raises(RateLimited, match="ask for a shorter window"):
+        await read_as("user 1", "6")
+    await asyncio.sleep(1.5)
+    assert (await read_as("user 1", "6"))["median"] == 1.5
+    held = await process.hold()
+    assert len(held.followers.statistics.audience) == 0  # type: ignore[union-attr]

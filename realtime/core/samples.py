@@ -51,10 +51,11 @@ def read_samples(data: bytes, *, now: float) -> tuple[Floats, Floats]:
         raise InvalidArray("samples are a one-dimensional array of integers or floats")
     if array.size == 0:
         raise InvalidArray("samples are at least one value")
+    size = _bound(array.size)
     values = array.astype(np.float64)
     if np.isinf(values).any():
         raise InvalidArray("samples are finite numbers, or NaN for one that is missing")
-    return values, np.full(_bound(len(values)), now)
+    return values, np.full(size, now)
 
 
 def pack_samples(values: Floats, timestamps: Floats) -> bytes:
@@ -71,10 +72,10 @@ def unpack_samples(data: Buffer) -> tuple[Floats, Floats]:
 def describe_samples(data: Buffer) -> dict[str, list[float | None]]:
     """Kept samples as JSON data: `{"values", "timestamps"}`, NaN as null."""
     values, timestamps = unpack_samples(data)
-    return {
-        "values": [None if value != value else value for value in values.tolist()],
-        "timestamps": timestamps.tolist(),
-    }
+    listed: list[float | None] = values.tolist()
+    if np.isnan(values).any():
+        listed = [None if value != value else value for value in listed]
+    return {"values": listed, "timestamps": timestamps.tolist()}
 
 
 def _check(
@@ -87,7 +88,7 @@ def _check(
         raise InvalidMessage(
             f"{size} values need {size} timestamps, not {len(timestamps)} - at `$.timestamps`"
         )
-    array = np.array([np.nan if value is None else value for value in values], np.float64)
+    array = np.array(values, np.float64)  # None becomes NaN
     times = np.full(size, now) if timestamps is None else np.array(timestamps, np.float64)
     if np.isinf(array).any() or not np.isfinite(times).all():
         raise InvalidMessage("values and timestamps are finite numbers")

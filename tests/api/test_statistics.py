@@ -103,3 +103,25 @@ async def test_what_cannot_be_asked_is_refused(small_server: Server, token: str,
         response = await get(small_server, f"stats:{name}", token, **query)
         detail = assert_refused(response, 400, "invalid_parameter")
         assert next(iter(query)).rstrip("s") in detail
+
+
+async def test_a_publication_that_was_confirmed_is_in_what_is_read_next(
+    small_server: Server, token: str, name: str
+) -> None:
+    for value in range(1, 15):
+        await fill(small_server, f"stats:{name}", token, [value])
+        body = (await get(small_server, f"stats:{name}", token, fields="p90")).json()
+        assert (body["offset"], body["value"], body["p90"]) == (
+            value,
+            value,
+            np.quantile(range(1, value + 1), 0.9),
+        )
+
+
+async def test_one_user_reads_any_number_of_windows_one_after_the_other(
+    small_server: Server, token: str, name: str
+) -> None:
+    await fill(small_server, f"stats:{name}", token, [[1, 2, 3]])
+    for window in range(1, 40):
+        body = (await get(small_server, f"stats:{name}", token, window=window)).json()
+        assert body["count"] == min(window, 3)

@@ -33,6 +33,21 @@ def test_two_seconds_worth_of_messages_come_at_once_and_then_the_rate() -> None:
     assert [allowance.take(1, 100.0) for _ in range(7)] == [True] * 6 + [False]
 
 
+def test_work_takes_messages_out_so_that_a_second_of_them_pays_for_a_tenth_of_a_second() -> None:
+    allowance = build(messages_per_second=20)
+    allowance.charge(0.1)
+    assert [allowance.take(1, 0.0) for _ in range(21)] == [True] * 20 + [False]
+    allowance.charge(0.5)  # a debt of 100 messages
+    assert not allowance.take(1, 4.9)
+    assert allowance.take(1, 5.1)
+
+
+def test_where_messages_are_not_limited_work_is_not_either() -> None:
+    allowance = build(messages_per_second=0)
+    allowance.charge(1000.0)
+    assert allowance.take(1, 0.0)
+
+
 # Bytes
 
 
