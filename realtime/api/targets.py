@@ -7,7 +7,7 @@ from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.decorators import async_only_middleware
 
-from realtime.api.errors import answer_bad_request
+from realtime.api.errors import answer_bad_request, answer_not_found
 
 Answer = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
@@ -21,7 +21,7 @@ def refuse_nul(get_response: Answer) -> Answer:
 
     async def middleware(request: HttpRequest) -> HttpResponseBase:
         if "\0" in request.path_info:
-            raise Http404("there is no such path")
+            return answer_not_found(request, Http404("there is no such path"))
         is_api = request.path_info.startswith("/api/")
         if not is_api and "%00" in request.META.get("QUERY_STRING", ""):
             return answer_bad_request(request, BadRequest("a query has the character NUL"))

@@ -383,7 +383,7 @@ def test_what_clients_wrote_is_text_on_every_page(admin_client: Client, told: To
         "/admin/realtime/instance/alive/change/",
         f"/admin/accounts/user/{evil.pk}/change/",
     ]
-    pages = [admin_client.get(path) for path in paths]
+    pages = [admin_client.get(path, follow=True) for path in paths]
     for deed in ("ban_users", "disconnect_users", "disconnect_sessions"):
         data = {"action": deed, "_selected_action": [str(row.pk)]}
         pages.append(admin_client.post(LIST, data, follow=True))
