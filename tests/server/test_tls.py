@@ -164,13 +164,6 @@ def test_a_refusal_arrives_though_the_client_sends_on(
         assert read_all(connection).startswith(b"HTTP/1.1 %d " % status)
 
 
-def test_a_handshake_of_tls_that_never_ends_is_cut(secure: tuple[Server, int]) -> None:
-    with socket.create_connection(("127.0.0.1", secure[1]), 30) as connection:
-        connection.sendall(b"\x16\x03\x01")
-        with contextlib.suppress(ConnectionError):
-            assert connection.recv(1) == b""
-
-
 def read_close(client: ssl.SSLSocket) -> int:
     """The server's close code; empty pongs before it are passed over."""
     data, pong = b"", build(PONG, is_masked=False)
