@@ -11,12 +11,16 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from realtime.conf import Settings
 from realtime.core.close_codes import CloseCode
 from realtime.core.entries import LongMessage
 from realtime.limits import FIRST_MESSAGE_BYTES, Holding, InputMemory, Limit, Pace
 from realtime.limits.allowances import Allowance
 from realtime.metrics import LIMITED
+from realtime.server.buffers import allocate, map_own
 from realtime.server.parser import MAX_KEPT, MessageParser
 
 # What is taken at a time, in bytes, unless it is a part of a long message.
@@ -101,7 +105,9 @@ class SocketReader:
         cut: Callable[[CloseCode, str], None],
     ) -> None:
         """`write` gets the protocol's answers; `fail` closes the connection, `cut` lets go, too."""
-        self.parser = MessageParser(max_size=max(settings.max_text_bytes, settings.frame_limit))
+        self.parser = MessageParser(
+            max_size=max(settings.max_text_bytes, settings.frame_limit), allocate=self._allocate
+        )
         self.is_own = False
         self._loop = asyncio.get_running_loop()
         self._transport = transport
@@ -237,8 +243,8 @@ class SocketReader:
 
     def check(self, now: float) -> None:
         """Called every two seconds: a message that does not come to its end is given up."""
-        held = 0 if self._stage is not _OPEN else self.parser.held
-        if not held:
+        received = 0 if self._stage is not _OPEN else self.parser.received
+        if not received:
             self._pace = None
         elif self._pace is None or self._paced != self._finished:
             self._paced = self._finished
@@ -246,11 +252,11 @@ class SocketReader:
                 seconds=self._settings.message_timeout,
                 rate=self._settings.least_bytes_per_second,
                 now=now,
-                size=held,
+                size=received,
             )
         elif self._is_paused:
             self._pace.skip(now)
-        elif self._pace.find_left(held, now) <= 0:
+        elif self._pace.find_left(received, now) <= 0:
             LIMITED.labels(Limit.MESSAGE_TIME).inc()
             self._fail(CloseCode.SLOW_SENDER, "a message did not come to its end in time")
 
@@ -372,7 +378,7 @@ class SocketReader:
 
         A whole one is paid for by the session, so it gets them back; one that is given up does not.
         """
-        unfinished = self.parser.held
+        unfinished = self.parser.received
         if unfinished <= UNCOUNTED:
             unfinished = 0
         if unfinished == self._charged:
@@ -390,6 +396,10 @@ class SocketReader:
     def _end_wait(self) -> None:
         self._is_early = False
         self._arrange()
+
+    def _allocate(self, size: int) -> NDArray[np.uint8]:
+        holding = self._holding
+        return map_own(size) if holding is not None and holding.is_crowded else allocate(size)
 
     def _count(self) -> None:
         """Tell what this socket holds; somebody may be cut for it, perhaps this one."""

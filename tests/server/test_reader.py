@@ -319,3 +319,15 @@ async def test_a_message_that_has_come_is_paid_for_by_the_session_alone() -> Non
     reader.take(frame[100_000:])
     assert len((await read(reader))[0]) == 250_000
     assert allowance.take(290_000, time.monotonic())
+
+
+async def test_the_last_megabytes_of_a_long_message_are_progress_too() -> None:
+    socket = Socket({"MESSAGE_TIMEOUT": 4.0, "LEAST_BYTES_PER_SECOND": 100_000})
+    reader = socket.begin()
+    frame = build(BINARY, bytes(5 * MIB))
+    reader.take(frame[: 4 * MIB])
+    for step in range(20):
+        start = 4 * MIB + 50_000 * step
+        reader.take(frame[start : start + 50_000])
+        reader.check(100 + step / 2)
+    assert socket.ends == []

@@ -215,8 +215,16 @@ async def upload(server: Server, token: str, stopping: asyncio.Event) -> int:
     return count
 
 
+@pytest.mark.parametrize(
+    "half",
+    [
+        build(BINARY, bytes(16 * MIB))[: 15 * MIB],
+        build(BINARY, fin=False) + build(CONT, bytes(100_000), fin=False) * 150,
+    ],
+    ids=["one frame", "fragments"],
+)
 async def test_two_thousand_sockets_that_hold_the_most_they_may_stay_within_the_bound(
-    make_project: Callable[..., Project],
+    make_project: Callable[..., Project], half: bytes
 ) -> None:
     project = make_project(
         REALTIME_CONNECTIONS_PER_ADDRESS="0",
@@ -227,7 +235,6 @@ async def test_two_thousand_sockets_that_hold_the_most_they_may_stay_within_the_
     tokens = issue_tokens(project, *(f"user{number}" for number in range(USERS)), "vera")
     server = start_server(project, "serve")
     try:
-        half = build(BINARY, bytes(16 * MIB))[: 15 * MIB]
         stopping = asyncio.Event()
         peak = 0.0
         names = [f"user{number % USERS}" for number in range(SOCKETS)]
