@@ -12,8 +12,9 @@ from realtime.core.close_codes import CloseCode
 from realtime.core.framing import BINARY, CONTINUATION, PING, TEXT
 from realtime.limits import FIRST_MESSAGE_BYTES, InputMemory
 from realtime.limits.allowances import Allowances
+from realtime.server.account import EARLY_FRAMES
 from realtime.server.parser import FRAMES_PER_TURN
-from realtime.server.reader import EARLY_BYTES, EARLY_FRAMES, RESUME_AT, SocketReader
+from realtime.server.reader import EARLY_BYTES, RESUME_AT, SocketReader
 from tests.server.raw import build
 
 PATIENCE = 30.0  # in seconds; it only keeps a test from hanging
