@@ -18,6 +18,9 @@ from realtime.sessions import pick_retry_after
 # hold most are not looked for with every byte that comes.
 ROOM = 1 / 64
 
+# Above this much in a process many long messages are on their way at once, in bytes.
+CROWDED = 32 * 1024 * 1024
+
 # Lets go of all that is held, at once, and closes the connection with this code and reason.
 Cut = Callable[[CloseCode, str], None]
 
@@ -42,6 +45,11 @@ class Holding:
         self._memory = memory
         self._owner = owner
         self._cut = cut
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so much is held in all that the next long message is not an ordinary one."""
+        return self._memory.size > CROWDED
 
     def hold(self, size: int) -> None:
         """It holds so many bytes now. Somebody may be cut for that, perhaps this one itself."""

@@ -1,11 +1,16 @@
 """A long frame, received straight into a buffer of its own and unmasked there as it comes."""
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import NDArray
 
 from realtime.core.entries import HEAD_ROOM, LongMessage
+from realtime.server.buffers import find_unused
 
 # It is received and unmasked in turns of so many bytes at most.
 MAX_READ = 512 * 1024
+Allocate = Callable[[int], NDArray[np.uint8]]
 # What an announced size is worth before anything has come, in bytes: the buffer is no longer until
 # this much of the frame is there. So an address space is not used up by headers alone.
 FIRST_BUFFER = 256 * 1024
@@ -18,14 +23,17 @@ class LongFrame:
     nobody has touched it.
     """
 
-    def __init__(self, beginning: memoryview, *, head: int, mask: bytes, size: int) -> None:
+    def __init__(
+        self, beginning: memoryview, *, head: int, mask: bytes, size: int, allocate: Allocate
+    ) -> None:
         self.head = head  # the first byte of the frame
         self.filled = len(beginning)
         self._size = size
         self._mask = np.frombuffer(mask * 2, np.uint8)
         self._word = self._mask.view(np.uint64)
         self._unmasked = 0  # words
-        self._allocate(min(size, max(FIRST_BUFFER, len(beginning))))
+        self._allocate = allocate
+        self._make_buffer(min(size, max(FIRST_BUFFER, len(beginning))))
         self._view[: len(beginning)] = beginning
         self._unmask()
 
@@ -33,6 +41,11 @@ class LongFrame:
     def free(self) -> memoryview:
         """The part of the buffer that is to be filled next."""
         return self._view[self.filled : self.filled + MAX_READ]
+
+    @property
+    def unused(self) -> int:
+        """What its buffer takes of the memory besides what has come, at most."""
+        return find_unused(len(self._view), self.filled)
 
     @property
     def is_whole(self) -> bool:
@@ -62,16 +75,15 @@ class LongFrame:
             self._grow()
         return bytes(data[taken:])
 
-    def _allocate(self, size: int) -> None:
-        # Not zeroed: each byte is received before anybody reads it.
-        self._buffer = np.empty(HEAD_ROOM + size, np.uint8)
+    def _make_buffer(self, size: int) -> None:
+        self._buffer = self._allocate(HEAD_ROOM + size)
         self._bytes = self._buffer[HEAD_ROOM:]
         self._words = self._bytes[: size // 8 * 8].view(np.uint64)
         self._view = self._bytes.data
 
     def _grow(self) -> None:
         begun = self._bytes[: self.filled]
-        self._allocate(self._size)
+        self._make_buffer(self._size)
         self._bytes[: len(begun)] = begun
 
     def _unmask(self) -> None:

@@ -16,7 +16,8 @@ from websockets.server import ServerProtocol
 from realtime.core.close_codes import CloseCode
 from realtime.core.entries import LongMessage
 from realtime.core.framing import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, build_frame
-from realtime.server.long_frame import LongFrame
+from realtime.server.buffers import allocate
+from realtime.server.long_frame import Allocate, LongFrame
 
 try:
     from websockets.speedups import apply_mask
@@ -54,11 +55,14 @@ _LONG_MESSAGE = 65_536
 class MessageParser:
     """Turns data into messages; everything else that the protocol needs it does by itself.
 
+    `allocate` makes the buffers of long frames.
+
     `take_answers()` has what is to be written after each `feed()`: pongs, a close. `max_size`
     bounds one message, and `max_text` one of text, in bytes; they may change between messages.
     """
 
     __slots__ = (
+        "_allocate",
         "_answers",
         "_decoder",
         "_fragments",
@@ -76,7 +80,10 @@ class MessageParser:
         "stops_at_message",
     )
 
-    def __init__(self, *, max_size: int, max_text: int | None = None) -> None:
+    def __init__(
+        self, *, max_size: int, max_text: int | None = None, allocate: Allocate = allocate
+    ) -> None:
+        self._allocate = allocate
         self.max_size = max_size
         self.max_text = max_size if max_text is None else max_text
         # Whether a message ends the turn: what follows it stays as it came.
@@ -110,14 +117,19 @@ class MessageParser:
         return None if self._protocol is None else self._protocol.close_rcvd
 
     @property
-    def held(self) -> int:
+    def received(self) -> int:
         """How many bytes have come of what is not a whole message yet."""
-        held = len(self._kept)
+        received = len(self._kept)
         if self._long is not None:
-            held += self._long.filled
+            received += self._long.filled
         if self._fragments is not None:
-            held += len(self._fragments)
-        return held
+            received += len(self._fragments)
+        return received
+
+    @property
+    def held(self) -> int:
+        """What that takes of the memory, in bytes."""
+        return self.received if self._long is None else self.received + self._long.unused
 
     def take_answers(self) -> list[bytes]:
         """What the protocol wants to be written; empty bytes for the end of the stream."""
@@ -249,7 +261,13 @@ class MessageParser:
             if size <= MAX_KEPT:
                 return position
             mask = data[start - 4 : start]
-            self._long = LongFrame(memoryview(data)[start:], head=head, mask=mask, size=size)
+            self._long = LongFrame(
+                memoryview(data)[start:],
+                head=head,
+                mask=mask,
+                size=size,
+                allocate=self._allocate,
+            )
             return end
         if opcode == CLOSE:
             self._drop()

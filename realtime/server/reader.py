@@ -1,11 +1,10 @@
 """What comes from one socket, and no more of it than the application is ready for.
 
 It stands between the transport and the application: it decides when the transport reads, how
-much of what was read is looked at in one turn of the event loop, and counts what is held.
+much of what was read is looked at in one turn of the event loop, and keeps its account.
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
@@ -14,9 +13,9 @@ from typing import Any
 from realtime.conf import Settings
 from realtime.core.close_codes import CloseCode
 from realtime.core.entries import LongMessage
-from realtime.limits import FIRST_MESSAGE_BYTES, Holding, InputMemory, Limit, Pace
+from realtime.limits import FIRST_MESSAGE_BYTES, InputMemory
 from realtime.limits.allowances import Allowance
-from realtime.metrics import LIMITED
+from realtime.server.account import InputAccount
 from realtime.server.parser import MAX_KEPT, MessageParser
 
 # What is taken at a time, in bytes, unless it is a part of a long message.
@@ -31,10 +30,6 @@ MAX_HEAD = 14
 EVENT_COST = 400
 # So many bytes of a socket are not counted, so that short messages cost nothing for it.
 UNCOUNTED = MAX_KEPT + 8
-# A socket whose user has no bytes left waits for so many seconds at most, and looks again.
-MAX_WAIT = 1.0
-# Control frames and fragments before a session has begun; who signs in needs none.
-EARLY_FRAMES = 64
 # A client has to wait for the answer to its handshake (RFC 6455, section 4.1); for one that does
 # not, this much is kept. What did not come along with the handshake stays with the kernel.
 EARLY_BYTES = FIRST_MESSAGE_BYTES
@@ -62,16 +57,11 @@ class SocketReader:
     """
 
     __slots__ = (
-        "_allowance",
-        "_charged",
-        "_counted",
-        "_cut",
-        "_early_frames",
+        "_account",
         "_events",
         "_fail",
         "_finished",
         "_has_received",
-        "_holding",
         "_in_hand",
         "_is_behind",
         "_is_early",
@@ -79,8 +69,6 @@ class SocketReader:
         "_is_paused",
         "_is_scheduled",
         "_loop",
-        "_pace",
-        "_paced",
         "_settings",
         "_stage",
         "_transport",
@@ -101,14 +89,17 @@ class SocketReader:
         cut: Callable[[CloseCode, str], None],
     ) -> None:
         """`write` gets the protocol's answers; `fail` closes the connection, `cut` lets go, too."""
-        self.parser = MessageParser(max_size=max(settings.max_text_bytes, settings.frame_limit))
+        self._account = InputAccount(settings, fail=fail, cut=cut)
+        self.parser = MessageParser(
+            max_size=max(settings.max_text_bytes, settings.frame_limit),
+            allocate=self._account.allocate,
+        )
         self.is_own = False
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._settings = settings
         self._write = write
         self._fail = fail
-        self._cut = cut
         self._stage = _Stage.EARLY
         self._events = _NOTHING
         self._unread = 0  # bytes (or characters) of these, and their cost
@@ -119,15 +110,8 @@ class SocketReader:
         self._is_scheduled = False  # what was left is looked at in the next turn
         self._is_lost = False
         self._has_received = False  # since `has_received` was asked
-        self._early_frames = 0
-        self._allowance: Allowance | None = None
-        self._holding: Holding | None = None
-        self._counted = 0  # bytes, as the holding knows it
-        self._charged = 0  # bytes of an unfinished message that its allowance has paid for
         self._is_early = False  # the next ones are to come later
         self._finished = 0  # messages
-        self._pace: Pace | None = None  # of a message that was unfinished when looked at last
-        self._paced = 0  # how many were finished then
         self.pause()
 
     # The session's side
@@ -135,15 +119,13 @@ class SocketReader:
     def attend(self, memory: InputMemory, *, owner: str) -> None:
         """A session of this package is there: until it has begun it asks for each message."""
         self.is_own = True
-        self._holding = memory.open(owner, self._cut)
+        self._account.open(memory, owner=owner, has_begun=False)
         self.parser.max_size = self.parser.max_text = FIRST_MESSAGE_BYTES
         self.parser.stops_at_message = True
 
     def begin(self, allowance: Allowance | None, *, owner: str) -> None:
         """It has begun: all that comes is read, up to the limits of the settings."""
-        self._allowance = allowance
-        if self._holding is not None:
-            self._holding.move(owner)
+        self._account.begin(allowance, owner=owner)
         self.parser.max_size = max(self._settings.max_text_bytes, self._settings.frame_limit)
         self.parser.max_text = self._settings.max_text_bytes
         self.open()
@@ -157,7 +139,7 @@ class SocketReader:
         """ASGI: the next event."""
         self._in_hand = 0
         if not self._events:
-            if self._counted:
+            if self._account.held:
                 self._count()
             waiter: asyncio.Future[Event] = self._loop.create_future()
             self._waiter = waiter
@@ -203,7 +185,7 @@ class SocketReader:
         if self._stage is not _Stage.EARLY:
             return
         if not self.is_own:
-            self._holding = memory.open(owner, self._cut)
+            self._account.open(memory, owner=owner, has_begun=True)
             self.open()
             return
         self._stage = _WAITING
@@ -237,36 +219,21 @@ class SocketReader:
 
     def check(self, now: float) -> None:
         """Called every two seconds: a message that does not come to its end is given up."""
-        held = 0 if self._stage is not _OPEN else self.parser.held
-        if not held:
-            self._pace = None
-        elif self._pace is None or self._paced != self._finished:
-            self._paced = self._finished
-            self._pace = Pace(
-                seconds=self._settings.message_timeout,
-                rate=self._settings.least_bytes_per_second,
-                now=now,
-                size=held,
-            )
-        elif self._is_paused:
-            self._pace.skip(now)
-        elif self._pace.find_left(held, now) <= 0:
-            LIMITED.labels(Limit.MESSAGE_TIME).inc()
-            self._fail(CloseCode.SLOW_SENDER, "a message did not come to its end in time")
+        received = self.parser.received if self._stage is _OPEN else 0
+        self._account.check(received, message=self._finished, is_paused=self._is_paused, now=now)
 
     def stop(self) -> None:
         """The connection was failed: what waits is for nobody, and what comes is dropped."""
         self._events, self._unread = _NOTHING, 0
-        self._release()
+        self._account.close()
         self._stage = _OPEN
         self._is_behind = self._is_early = False
-        self._allowance = None
         self._arrange()
 
     def lose(self) -> None:
         """The socket is gone."""
         self._is_lost = True
-        self._release()
+        self._account.close()
         self.parser.release()
 
     def pause(self) -> None:
@@ -296,7 +263,7 @@ class SocketReader:
             not parser.is_quiet
             or self._events is not _NOTHING
             or self._in_hand > UNCOUNTED
-            or self._counted
+            or self._account.held
             or self._stage is not _OPEN
         ):
             if answers := parser.take_answers():
@@ -307,14 +274,19 @@ class SocketReader:
         """Count what has come, and read on or not."""
         parser = self.parser
         if parser.other_frames:
-            self._charge_frames()
-        if self._allowance is not None:
-            self._charge_bytes(self._allowance)
+            count, parser.other_frames = parser.other_frames, 0
+            self._account.take_frames(count)
+        unfinished = parser.received
+        wait = self._account.take_bytes(unfinished if unfinished > UNCOUNTED else 0)
+        if wait and not self._is_early:
+            self._is_early = True
+            self._loop.call_later(wait, self._end_wait)
         self._count()
         if (
             parser.has_more
             or len(self._events) >= PAUSE_AT
             or self._unread > PAUSE_BYTES
+            or self._is_early
             or self._stage is not _OPEN
         ):
             self._arrange()
@@ -352,59 +324,13 @@ class SocketReader:
             self._feed(b"")
             self._arrange()
 
-    # Counting
-
-    def _charge_frames(self) -> None:
-        """Control frames and fragments: who sends too many of them is closed."""
-        count, self.parser.other_frames = self.parser.other_frames, 0
-        if self.is_own and self._stage is _WAITING:
-            self._early_frames += count
-            is_within = self._early_frames <= EARLY_FRAMES
-        else:
-            allowance = self._allowance
-            is_within = allowance is None or allowance.take_frames(count, time.monotonic())
-        if not is_within:
-            LIMITED.labels(Limit.FRAMES).inc()
-            self._fail(CloseCode.RATE_LIMITED, "too many control frames or fragments")
-
-    def _charge_bytes(self, allowance: Allowance) -> None:
-        """The bytes of an unfinished message are paid for as they come.
-
-        A whole one is paid for by the session, so it gets them back; one that is given up does not.
-        """
-        unfinished = self.parser.held
-        if unfinished <= UNCOUNTED:
-            unfinished = 0
-        if unfinished == self._charged:
-            return
-        wait = allowance.take_bytes(unfinished - self._charged, time.monotonic())
-        self._charged = unfinished
-        if wait and unfinished and not self._is_early:
-            wait = min(wait, MAX_WAIT)
-            if self._pace is not None:
-                self._pace.forgive(wait)
-            self._is_early = True
-            self._loop.call_later(wait, self._end_wait)
-            self._arrange()
-
     def _end_wait(self) -> None:
         self._is_early = False
         self._arrange()
 
     def _count(self) -> None:
-        """Tell what this socket holds; somebody may be cut for it, perhaps this one."""
         held = self.parser.held + self._unread + self._in_hand
-        if held <= UNCOUNTED:
-            held = 0
-        if held != self._counted and self._holding is not None:
-            self._counted = held
-            self._holding.hold(held)
-
-    def _release(self) -> None:
-        if self._holding is not None:
-            holding, self._holding = self._holding, None
-            self._counted = 0
-            holding.hold(0)
+        self._account.hold(held if held > UNCOUNTED else 0)
 
     # Events
 

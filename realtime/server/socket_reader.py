@@ -18,12 +18,33 @@ logger = logging.getLogger("realtime.server")
 # How often a long message is received from in one turn of the loop, so that others get theirs.
 MAX_READS = 2
 
+# What all sockets together receive of long messages in one turn, in bytes; then the others'.
+TURN_BYTES = 4 * 1024 * 1024
 # How many connections are accepted in one turn of the loop, of those that wait: the rest of a
 # crowd comes in the next turns, and everybody else is served in between.
 MAX_ACCEPTS = 8
 
 # Where to receive, or how many bytes to take at most.
 PlanRead = Callable[[], memoryview | int]
+
+
+class _Turn:
+    """What is left of this turn for long messages."""
+
+    def __init__(self) -> None:
+        self.left = TURN_BYTES
+
+    def take(self, size: int) -> None:
+        """Take so many bytes out; the next turn begins anew."""
+        if self.left == TURN_BYTES:
+            asyncio.get_running_loop().call_soon(self._renew)
+        self.left -= size
+
+    def _renew(self) -> None:
+        self.left = TURN_BYTES
+
+
+_turn = _Turn()
 
 
 class DirectReads:
@@ -73,14 +94,20 @@ class DirectReads:
         plan = self._plan_read()
         # The rest of a long message is mostly there already: no turn of the loop for each piece.
         for _ in range(MAX_READS):
-            if not self._receive(plan):
+            if isinstance(plan, int):
+                self._receive(plan)
                 return
+            if _turn.left <= 0:
+                return  # it is called again in the next turn
+            if not (size := self._receive(plan)):
+                return
+            _turn.take(size)
             plan = self._plan_read()
             if isinstance(plan, int) or not self._is_reading:
                 return
 
-    def _receive(self, plan: memoryview | int) -> bool:
-        """Take what is there, once; returns whether there may be more."""
+    def _receive(self, plan: memoryview | int) -> int:
+        """Take what is there, once; returns how many bytes; 0: there is no more."""
         try:
             data: bytes | memoryview
             if isinstance(plan, int):
@@ -88,21 +115,22 @@ class DirectReads:
             else:
                 data = plan[: self.socket.recv_into(plan)]
         except (BlockingIOError, InterruptedError):
-            return False
+            return 0
         except OSError as failure:
             self.connectionLost(Failure(error.ConnectionLost(str(failure))))
-            return False
+            return 0
         if not data:
             self.connectionLost(Failure(error.ConnectionDone()))
-            return False
+            return 0
+        size = len(data)
         try:
             self.protocol.dataReceived(data)
         except Exception:
             # A bug of ours: Twisted would end the connection, too, and tell nobody.
             logger.exception("a connection failed")
             self.abortConnection()
-            return False
-        return True
+            return 0
+        return size
 
 
 class _TCPServer(DirectReads, tcp.Server):  # type: ignore[misc]

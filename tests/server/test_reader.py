@@ -12,8 +12,9 @@ from realtime.core.close_codes import CloseCode
 from realtime.core.framing import BINARY, CONTINUATION, PING, TEXT
 from realtime.limits import FIRST_MESSAGE_BYTES, InputMemory
 from realtime.limits.allowances import Allowances
+from realtime.server.account import EARLY_FRAMES
 from realtime.server.parser import FRAMES_PER_TURN
-from realtime.server.reader import EARLY_BYTES, EARLY_FRAMES, RESUME_AT, SocketReader
+from realtime.server.reader import EARLY_BYTES, RESUME_AT, SocketReader
 from tests.server.raw import build
 
 PATIENCE = 30.0  # in seconds; it only keeps a test from hanging
@@ -319,3 +320,15 @@ async def test_a_message_that_has_come_is_paid_for_by_the_session_alone() -> Non
     reader.take(frame[100_000:])
     assert len((await read(reader))[0]) == 250_000
     assert allowance.take(290_000, time.monotonic())
+
+
+async def test_the_last_megabytes_of_a_long_message_are_progress_too() -> None:
+    socket = Socket({"MESSAGE_TIMEOUT": 4.0, "LEAST_BYTES_PER_SECOND": 100_000})
+    reader = socket.begin()
+    frame = build(BINARY, bytes(5 * MIB))
+    reader.take(frame[: 4 * MIB])
+    for step in range(20):
+        start = 4 * MIB + 50_000 * step
+        reader.take(frame[start : start + 50_000])
+        reader.check(100 + step / 2)
+    assert socket.ends == []

@@ -1,14 +1,19 @@
 """Floods of frames, and messages that are never finished, beside a client of somebody else's."""
 
+import asyncio
 import contextlib
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
+from websockets.asyncio.client import ClientConnection, connect
 
+from tests.clients import open_client
+from tests.limits.conftest import issue_tokens
 from tests.server.processes import measure_memory
 from tests.server.raw import BINARY, CONT, PING, PONG, TEXT, build, build_request
 from tests.servers import Project, Server, start_server
@@ -152,3 +157,101 @@ def test_messages_that_are_never_finished_take_bounded_memory(guarded: Server, k
     )
     assert peak - before < 1.5 * 64
     assert victim.quantile(0.99) < P99
+
+
+SOCKETS, USERS = 2000, 40
+# What input may take by default, in MiB: `docs/limits.md` adds it up. The allocator keeps some of
+# what is free.
+INPUT = 256 + SOCKETS * 4 / 1024
+ALLOCATOR = 64
+
+
+async def open_all(server: Server, tokens: list[str]) -> list[ClientConnection]:
+    """So many sessions that have begun, twenty handshakes at a time."""
+    turns = asyncio.Semaphore(20)
+
+    async def open_one(token: str) -> ClientConnection:
+        async with turns:
+            client = await connect(
+                f"{server.ws}/ws/blobs/dump/?subscribe=0",
+                additional_headers={"Authorization": f"Bearer {token}"},
+                open_timeout=60,
+                ping_interval=None,
+                compression=None,
+            )
+            assert '"hello"' in str(await client.recv())
+            return client
+
+    return await asyncio.gather(*map(open_one, tokens))
+
+
+async def hold_half(client: ClientConnection, half: bytes, stopping: asyncio.Event) -> int | None:
+    """Leave a message unfinished for as long as the server lets it; the code of its close."""
+    for start in range(0, len(half), 256 * 1024):
+        client.transport.write(half[start : start + 256 * 1024])
+        while client.transport.get_write_buffer_size() > 1024 * 1024 and not stopping.is_set():
+            await asyncio.sleep(0.02)
+        if stopping.is_set() or client.close_code is not None:
+            break
+    waiting = {asyncio.create_task(client.wait_closed()), asyncio.create_task(stopping.wait())}
+    _, left = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in left:
+        task.cancel()
+    client.transport.abort()
+    return client.close_code
+
+
+async def upload(server: Server, token: str, stopping: asyncio.Event) -> int:
+    """An honest client beside them: one message of a MiB after another; how many were taken."""
+    count = 0
+    async with open_client(f"{server.ws}/ws/blobs/honest/?subscribe=0", token) as client:
+        await client.receive_type("hello")
+        while not stopping.is_set():
+            await client.send({"type": "binary", "chunks": 1, "ref": count})
+            await client.send(bytes(MIB))
+            assert (await client.receive())["type"] == "ack"
+            count += 1
+            await asyncio.sleep(0.1)
+    return count
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        build(BINARY, bytes(16 * MIB))[: 15 * MIB],
+        build(BINARY, fin=False) + build(CONT, bytes(100_000), fin=False) * 150,
+    ],
+    ids=["one frame", "fragments"],
+)
+async def test_two_thousand_sockets_that_hold_the_most_they_may_stay_within_the_bound(
+    make_project: Callable[..., Project], half: bytes
+) -> None:
+    project = make_project(
+        REALTIME_CONNECTIONS_PER_ADDRESS="0",
+        REALTIME_HANDSHAKES_PER_SECOND="0",
+        REALTIME_MEMORY_HISTORY_BYTES="1",
+        PYTHONUNBUFFERED="1",
+    )
+    tokens = issue_tokens(project, *(f"user{number}" for number in range(USERS)), "vera")
+    server = start_server(project, "serve")
+    try:
+        stopping = asyncio.Event()
+        peak = 0.0
+        names = [f"user{number % USERS}" for number in range(SOCKETS)]
+        clients = await open_all(server, [tokens[name] for name in names])
+        idle = measure_memory(server)
+        honest = asyncio.create_task(upload(server, tokens["vera"], stopping))
+        await asyncio.sleep(3)
+        attackers = [asyncio.create_task(hold_half(each, half, stopping)) for each in clients]
+        for _ in last(15.0):
+            await asyncio.sleep(0.1)
+            peak = max(peak, measure_memory(server))
+        stopping.set()
+        taken = await honest
+        codes = Counter(await asyncio.gather(*attackers))
+        print(f"memory +{peak - idle:.0f} MiB; closed with {dict(codes)}; {taken} honest uploads")
+        assert peak - idle < INPUT + ALLOCATOR
+        assert taken > 0
+        assert codes[1013] + codes[4003] > 0
+    finally:
+        end_in_order(server)
