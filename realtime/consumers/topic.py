@@ -26,6 +26,7 @@ from realtime.core.errors import (
     PermissionDenied,
     Unavailable,
 )
+from realtime.core.heads import read_head
 from realtime.core.messages import (
     AnyClientMessage,
     Authenticate,
@@ -44,7 +45,6 @@ from realtime.core.messages import (
     find_ref,
     format_time,
     parse_message,
-    read_head,
 )
 from realtime.core.topics import build_topic
 from realtime.frames import frame_text

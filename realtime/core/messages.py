@@ -246,30 +246,6 @@ def find_ref(fields: dict[str, Any]) -> Ref:
     return ref
 
 
-class _Head(Struct):
-    """Of a message those fields that can say what its `ref` is."""
-
-    type: str | UnsetType = UNSET
-    shape: Annotated[list[int], Meta(max_length=64)] | UnsetType = UNSET
-    ref: Ref = None
-
-
-def read_head(text: str) -> dict[str, Any]:
-    """The `type`, `shape` and `ref` of a text that is not read as a whole; {} if they are wrong.
-
-    What else is in it is passed over, which costs a hundredth of decoding it.
-    """
-    try:
-        head = _HEAD_DECODER.decode(text)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return {}
-    fields = {"type": head.type, "shape": head.shape, "ref": head.ref}
-    return {name: value for name, value in fields.items() if value is not UNSET}
-
-
-_HEAD_DECODER = msgspec.json.Decoder(_Head)
-
-
 def format_time(seconds: float) -> str:
     """Seconds since the epoch as RFC 3339, UTC, with microseconds and `Z`."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,6 +1,7 @@
 """Samples in, statistics out, over real sockets: section 6 of the protocol."""
 
 import asyncio
+import contextlib
 import json
 import time
 import uuid
@@ -459,6 +460,34 @@ async def test_a_topic_serves_sixteen_windows_and_a_freed_one_can_be_taken(
     assert (await sessions[1].stats())["window"] == "2"
     for session in waiting[1:]:
         await session.__aexit__(None, None, None)
+
+
+async def test_long_windows_skip_what_they_cannot_keep_up_with_and_end_at_the_last(
+    server: Server, token: str, name: str
+) -> None:
+    values = np.random.default_rng(5).normal(size=100_000)
+    queries = [(f"window={100_000 - n}", "fields=median,p90,p95,p99") for n in range(8)]
+    queries += [(f"window={3600 + n}s", "fields=median,p99,rate") for n in range(8)]
+    async with contextlib.AsyncExitStack() as stack:
+        writer = await stack.enter_async_context(open_stats(server, token, name, "subscribe=0"))
+        await writer.client.send(save_array(values))
+        readers = [
+            await stack.enter_async_context(open_stats(server, token, name, *query))
+            for query in queries
+        ]
+        for number in range(300):
+            await writer.client.send({"value": number})
+        values = np.concatenate([values, np.arange(300.0)])[-100_000:]
+        for (window, _), reader in zip(queries, readers, strict=True):
+            known, size = 0, int(window[7:]) if window[7:].isdigit() else 100_000
+            while known < 301:
+                message = await reader.stats()
+                # The first one may be of publications that came after `subscribed`.
+                assert known in (0, message["offset"] - message.get("skipped", 0) - 1)
+                known = message["offset"]
+            assert (message["count"], message["value"]) == (size, 299.0)
+            for field, q in (("median", 0.5), ("p99", 0.99)):
+                assert message[field] == np.quantile(values[-size:], q)
 
 
 async def test_a_session_that_asks_for_none_gets_the_window_of_the_namespace(

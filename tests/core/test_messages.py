@@ -25,7 +25,6 @@ from realtime.core.messages import (
     find_ref,
     format_time,
     parse_message,
-    read_head,
 )
 
 
@@ -170,23 +169,3 @@ def test_data_that_contains_itself_is_refused() -> None:
 def test_times_are_utc_with_microseconds_and_z() -> None:
     assert format_time(0) == "1970-01-01T00:00:00.000000Z"
     assert format_time(1767225600.5) == "2026-01-01T00:00:00.500000Z"
-
-
-@pytest.mark.parametrize(
-    ("text", "head"),
-    [
-        ('{"type": "publish", "data": [[1], {"ref": 2}], "ref": 7}', {"type": "publish", "ref": 7}),
-        ('{"shape": [2, 3], "ref": "r", "dtype": "int8"}', {"shape": [2, 3], "ref": "r"}),
-        ('{"text": "hello"}', {"ref": None}),
-        ('{"ref": [1]}', {}),
-        ('{"type": 5, "ref": 1}', {}),
-        ('{"ref": 1', {}),
-        ('{"ref": 1, "data": ' + "[" * 100_000, {}),
-        ('{"ref": 1, "data": "\ud800"}', {}),
-        ("[]", {}),
-    ],
-)
-def test_the_head_of_a_message_is_read_and_the_rest_is_passed_over(
-    text: str, head: dict[str, Any]
-) -> None:
-    assert read_head(text) == head
