@@ -22,9 +22,10 @@ class UserThrottle(BaseThrottle):
 
     def allow_request(self, request: Request, view: Any) -> bool:
         """Whether this one may be answered."""
-        if not request.user.is_authenticated:
+        user = request.user  # a project may have None stand for nobody
+        if user is None or not user.is_authenticated:
             return True
-        self._name = str(request.user.pk)
+        self._name = str(user.pk)
         now = time.monotonic()
         with _lock:
             allowed = _open_rates().take(self._name, now)

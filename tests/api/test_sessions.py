@@ -193,7 +193,7 @@ async def test_a_session_ends_on_whatever_instance_it_is(
         assert_refused(await call(one, root, f"{id}/", method="DELETE"), 404, "not_found")
 
 
-@pytest.mark.parametrize("id", ["6f1ed002-ab5f-4e6b-a2a3-6f4b6fbb7a55", "x", "%00"])
+@pytest.mark.parametrize("id", ["6f1ed002-ab5f-4e6b-a2a3-6f4b6fbb7a55", "x"])
 async def test_an_unknown_or_malformed_id_is_not_found(
     instances: list[Server], root: str, id: str
 ) -> None:
