@@ -107,12 +107,11 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "realtime.api.probes.answer_probes",
-    "realtime.api.hosts.refuse_strangers",
+    "realtime.api.screening.screen_requests",
     "django.middleware.security.SecurityMiddleware",
     "project.static_files.StaticFilesMiddleware",
     "csp.middleware.CSPMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "realtime.api.targets.refuse_nul",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -77,26 +77,26 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
 
 def answer_bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
     """Django's handler400: JSON under `/api/`. The log has, shortly, what was wrong."""
-    if not _is_api(request):
+    if not is_api(request):
         return bad_request(request, exception)
     return _answer(ErrorCode.INVALID_MESSAGE, "the request is malformed, or not for this host")
 
 
 def answer_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
     """Django's handler404: JSON beside our paths."""
-    if not _is_api(request):
+    if not is_api(request):
         return page_not_found(request, exception)
     return _answer(ErrorCode.NOT_FOUND, "there is no such path; they end with a slash")
 
 
 def answer_server_error(request: HttpRequest) -> HttpResponseBase:
     """Django's handler500: JSON beside our paths. The log has what went wrong."""
-    if not _is_api(request):
+    if not is_api(request):
         return server_error(request)
     return _answer(ErrorCode.INTERNAL, "the server failed to answer this request")
 
 
-def _is_api(request: HttpRequest) -> bool:
+def is_api(request: HttpRequest) -> bool:
     """Whether a path is under the one where the project has mounted `realtime.api.urls`."""
     try:
         mount = reverse("realtime:sessions").removesuffix("sessions/")

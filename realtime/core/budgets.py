@@ -1,41 +1,36 @@
 """How many events each of many sources may cause, and all together; the rest is counted."""
 
-from collections import OrderedDict
 from collections.abc import Hashable
 
 from realtime.core.buckets import TokenBucket
+from realtime.core.rates import MAX_NAMES, Rates
 
 HOUR = 3600.0
 # What a source may cause at once: the events of so many seconds.
 BURST_SECONDS = 600.0
-# Sources that are told apart; the one that was quiet longest is forgotten, and begins anew.
-MAX_SOURCES = 4096
 
 
 class Budgets:
-    """Token buckets by source, and one for all; rates are events an hour, 0 lifts one."""
+    """Rates by source, and one for all together; they are in events an hour, and 0 lifts one."""
 
     def __init__(self, *, each: float, in_all: float, now: float) -> None:
-        self._each = each
-        self._all = _build_bucket(in_all, now) if in_all else None
-        self._buckets: OrderedDict[Hashable, TokenBucket] = OrderedDict()
+        rate = each / HOUR
+        self._sources = Rates(rate, burst=rate * BURST_SECONDS)
+        rate = in_all / HOUR
+        burst = max(rate * BURST_SECONDS, 1)
+        self._all = TokenBucket(rate=rate, burst=burst, now=now) if rate else None
         self._refused: dict[Hashable, int] = {}
         self._refused_others = 0
 
     def take(self, source: Hashable, now: float) -> bool:
         """Take one event of a source out; False where that is too many, which is counted."""
-        if self._each:
-            bucket = self._buckets.get(source)
-            if bucket is None:
-                bucket = self._buckets[source] = _build_bucket(self._each, now)
-                if len(self._buckets) > MAX_SOURCES:
-                    self._buckets.popitem(last=False)
-            self._buckets.move_to_end(source)
-            if not bucket.take(now):
-                return self._refuse(source)
-        if self._all is not None and not self._all.take(now):
-            return self._refuse(source)
-        return True
+        if self._sources.take(source, now) and (self._all is None or self._all.take(now)):
+            return True
+        if source in self._refused or len(self._refused) < MAX_NAMES:
+            self._refused[source] = self._refused.get(source, 0) + 1
+        else:
+            self._refused_others += 1
+        return False
 
     @property
     def has_refused(self) -> bool:
@@ -49,14 +44,3 @@ class Budgets:
         others, self._refused_others = self._refused_others, 0
         ranked = sorted(refused.items(), key=lambda pair: pair[1], reverse=True)
         return ranked[:most], others + sum(count for _, count in ranked[most:])
-
-    def _refuse(self, source: Hashable) -> bool:
-        if source in self._refused or len(self._refused) < MAX_SOURCES:
-            self._refused[source] = self._refused.get(source, 0) + 1
-        else:
-            self._refused_others += 1
-        return False
-
-
-def _build_bucket(rate: float, now: float) -> TokenBucket:
-    return TokenBucket(rate=rate / HOUR, burst=max(rate / HOUR * BURST_SECONDS, 1), now=now)

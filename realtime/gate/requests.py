@@ -20,7 +20,7 @@ from realtime.gate.answers import answer_refusal
 from realtime.gate.lanes import Lane, Refusal, Turn
 from realtime.limits.allowances import BURST_SECONDS
 from realtime.limits.kinds import Limit
-from realtime.limits.rates import Rates
+from realtime.core.rates import Rates
 from realtime.metrics import LIMITED
 
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]

@@ -10,7 +10,7 @@ from realtime.limits.connections import Connections, open_connections
 from realtime.limits.handshakes import Handshakes
 from realtime.limits.kinds import Limit
 from realtime.limits.memory import InputMemory
-from realtime.limits.rates import Rates
+from realtime.core.rates import Rates
 from realtime.metrics import LIMITED
 from realtime.sessions import Session
 

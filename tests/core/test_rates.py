@@ -2,8 +2,8 @@
 
 import pytest
 
-from realtime.limits import rates
-from realtime.limits.rates import Rates
+from realtime.core import rates
+from realtime.core.rates import Rates
 
 
 def test_each_name_has_its_own_rate() -> None:
