@@ -30,13 +30,13 @@ class DatabaseProbe:
         return self._answers
 
     async def _ask(self) -> None:
+        self._asked_at = self._loop.time()
         try:
             await sync_to_async(_select, thread_sensitive=False)()
             self._answers = True
         except DatabaseError:
             self._answers = False
         finally:
-            self._asked_at = self._loop.time()
             self._asking = None
 
 

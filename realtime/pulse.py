@@ -124,10 +124,11 @@ class Pulse:
             await asyncio.wait([self._beating])
 
     async def _beat(self) -> None:
+        # From its beginning on it grows old: what happened during it may not be in it.
+        self._beaten_at = self._loop.time()
         try:
             self._note(await self._find_health())
         finally:
-            self._beaten_at = self._loop.time()
             self._beating = None
 
     async def _find_health(self) -> Health:

@@ -151,7 +151,7 @@ async def _try_history(history: RedisHistory, server: RedisServer) -> None:
     topic = Topic(NAMESPACE, CHECK)
     result: Any
     # With an id, a new one: what is known already would be neither written nor announced.
-    item = Item(b"", uuid.uuid4().hex)
+    item = Item(b"", uuid.uuid4().hex, publisher=str(topic))
     (result,) = await history.append([Batch(topic, OPTIONS, [item])])
     if not isinstance(result, Accepted):
         raise result
@@ -163,6 +163,7 @@ async def _try_history(history: RedisHistory, server: RedisServer) -> None:
     await history.read_tops([topic])
     await history.measure([topic])
     await history.renew_epoch(topic, lost="")
+    await history.count_quotas()
 
 
 async def _try_presence(presence: RedisPresence) -> None:

@@ -128,6 +128,10 @@ class RedisHistory(History):
     def find_refusal(self, publisher: str, topic: Topic) -> RateLimited | None:
         return self._quotas.find_refusal(publisher, topic)
 
+    async def count_quotas(self) -> None:
+        """Count at once what publishers take, and not some time later; raises Unavailable."""
+        await self._quotas.tell()
+
     async def read(self, topic: Topic, *, after: int, limit: int, is_held: bool = False) -> Page:
         epoch, hold = (_new_epoch(), HOLD_SECONDS) if is_held else (NO_EPOCH, 0)
         return await self._read(topic, epoch, after, limit, PAGE_BYTES, hold, 0)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from realtime.conf import Settings
 from realtime.core.addresses import group_address, name_sender
+from realtime.core.rates import Rates
 from realtime.limits.allowances import BURST_SECONDS, Allowance, Allowances
 from realtime.limits.connections import Connections, open_connections
 from realtime.limits.handshakes import Handshakes
 from realtime.limits.kinds import Limit
 from realtime.limits.memory import InputMemory
-from realtime.core.rates import Rates
 from realtime.metrics import LIMITED
 from realtime.sessions import Session
 

@@ -1,7 +1,6 @@
 """Daphne's server with what the stock one lacks: a beginning, an orderly end, quiet logs."""
 
 import asyncio
-import gc
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -72,10 +71,6 @@ class Server(DaphneServer):  # type: ignore[misc]
 
     async def _start_runtime(self) -> None:
         runtime = get_server_runtime()
-        # What is loaded by now stays for good. Looking through it for garbage would hold everybody
-        # up for 70 ms, each time that clients have sent enough lists and objects.
-        gc.collect()
-        gc.freeze()
         for function in self.background:
             runtime.run_soon(_run(function))
 
