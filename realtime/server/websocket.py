@@ -203,13 +203,9 @@ class WebSocketConnection:
 
     def _write_answers(self, answers: list[bytes]) -> None:
         """Write what the protocol wants to: pongs, a close, the end."""
-        ends = False
-        for data in answers:
-            if data:
-                self.outbox.put_urgent(data)
-            else:
-                ends = True
-        if ends:
+        if data := b"".join(answers):
+            self.outbox.put_urgent(data)
+        if b"" in answers:
             closed = self._parser.close
             final = closed or self._parser.protocol.close_sent
             self._end(*((final.code, final.reason) if final else (CloseCode.ABNORMAL,)))

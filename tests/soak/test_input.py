@@ -24,8 +24,9 @@ from tests.victim import Victim
 MIB = 1024 * 1024
 SECONDS = 10.0
 CONNECTIONS = 10
-# The victim's p99, in seconds. On a quiet machine it is below 0.01; others may share this one.
-P99 = 0.1
+# The victim's round trips, in seconds. On a quiet machine its p99 is below 0.01; others may share
+# this one, and the attackers do.
+P50, P99 = 0.05, 0.3
 TOPIC, ECHO = "/ws/broadcast/lobby/", "/ws/echo/"
 
 
@@ -121,6 +122,7 @@ def test_a_flood_of_frames_costs_others_little(guarded: Server, flood: str, path
         f"{sum(each.sent for each in attackers) / MIB:.1f} MiB sent; {victim}; "
         f"p99 {victim.quantile(0.99) / quiet.quantile(0.99):.1f} times that of a quiet server"
     )
+    assert victim.quantile(0.5) < P50
     assert victim.quantile(0.99) < P99
 
 
@@ -209,7 +211,7 @@ async def upload(server: Server, token: str, stopping: asyncio.Event) -> int:
         while not stopping.is_set():
             await client.send({"type": "binary", "chunks": 1, "ref": count})
             await client.send(bytes(MIB))
-            assert (await client.receive())["type"] == "ack"
+            assert (await client.receive(120))["type"] == "ack"
             count += 1
             await asyncio.sleep(0.1)
     return count
