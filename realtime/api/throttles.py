@@ -8,9 +8,9 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from realtime.conf import get_settings
+from realtime.core.rates import Rates
 from realtime.limits.allowances import BURST_SECONDS
 from realtime.limits.kinds import Limit
-from realtime.core.rates import Rates
 from realtime.metrics import LIMITED
 
 _lock = threading.Lock()  # views run in threads

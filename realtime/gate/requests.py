@@ -16,11 +16,11 @@ from realtime.api.probes import PROBES
 from realtime.conf import Settings, get_settings
 from realtime.core.addresses import find_group
 from realtime.core.errors import ErrorCode
+from realtime.core.rates import Rates
 from realtime.gate.answers import answer_refusal
 from realtime.gate.lanes import Lane, Refusal, Turn
 from realtime.limits.allowances import BURST_SECONDS
 from realtime.limits.kinds import Limit
-from realtime.core.rates import Rates
 from realtime.metrics import LIMITED
 
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]

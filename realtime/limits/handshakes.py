@@ -2,8 +2,8 @@
 
 from realtime.core.addresses import group_address
 from realtime.core.buckets import TokenBucket
-from realtime.limits.allowances import BURST_SECONDS
 from realtime.core.rates import Rates
+from realtime.limits.allowances import BURST_SECONDS
 
 # One address gets this part of the rate: else it could keep all others out.
 SHARE = 0.8

@@ -14,7 +14,7 @@ from typing import Any
 from realtime.conf import Settings
 from realtime.core.close_codes import CloseCode
 from realtime.core.entries import LongMessage
-from realtime.limits import FIRST_MESSAGE_BYTES, Holding, InputMemory, Limit, Pace
+from realtime.limits import FIRST_MESSAGE_BYTES, HeldMemory, Holding, Limit, Pace
 from realtime.limits.allowances import Allowance
 from realtime.metrics import LIMITED
 from realtime.server.parser import MAX_KEPT, MessageParser
@@ -132,7 +132,7 @@ class SocketReader:
 
     # The session's side
 
-    def attend(self, memory: InputMemory, *, owner: str) -> None:
+    def attend(self, memory: HeldMemory, *, owner: str) -> None:
         """A session of this package is there: until it has begun it asks for each message."""
         self.is_own = True
         self._holding = memory.open(owner, self._cut)
@@ -198,7 +198,7 @@ class SocketReader:
         has_received, self._has_received = self._has_received, False
         return has_received
 
-    def accept(self, memory: InputMemory, *, owner: str) -> None:
+    def accept(self, memory: HeldMemory, *, owner: str) -> None:
         """The application has accepted; `memory` is for one that is none of this package's."""
         if self._stage is not _Stage.EARLY:
             return
