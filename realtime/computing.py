@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from realtime.core.close_codes import CloseCode
 from realtime.core.summaries import Floats
 from realtime.core.windows import MAX_SAMPLES
 
@@ -58,6 +59,20 @@ class Scratch:
         self.values: Floats = np.empty(MAX_SAMPLES)
 
 
+class Holding(Protocol):
+    """Counts what one topic takes."""
+
+    def hold(self, size: int) -> None:
+        """It takes so many bytes now."""
+
+
+class Memory(Protocol):
+    """Counts the samples of all topics, and has some of them let go where they are too many."""
+
+    def open(self, owner: str, cut: Callable[[CloseCode, str], None]) -> Holding:
+        """For one more topic, of that owner; `cut` is called where it has to let go."""
+
+
 class Client(Protocol):
     """Something that wants figures computed."""
 
@@ -74,7 +89,8 @@ class Client(Protocol):
 class Computing:
     """Hands out the time of a process, to those who wait in the order in which they came."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: Memory | None = None) -> None:
+        self.memory = memory
         self._loop = asyncio.get_running_loop()
         self._budget = Budget()
         self._users: dict[str, Budget] = {}

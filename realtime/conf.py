@@ -221,6 +221,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     # Input that is unfinished or waits to be handled: of a user, or else address, and in all.
     input_bytes_per_user: AtLeastZero = 64 * MIB
     input_bytes: AtLeastZero = 256 * MIB
+    # The samples of the topics whose statistics are read in a process, all together.
+    statistics_bytes: AtLeastZero = 256 * MIB
     connections_per_user: AtLeastZero = 1000
     connections_per_address: AtLeastZero = 2000
     handshakes_per_second: AtLeastZero = 500

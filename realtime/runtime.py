@@ -65,7 +65,7 @@ class Runtime:
         self.history = open_history(self.settings)
         self.sessions = Sessions()
         self.limits = Limits(self.settings, instance=self.instance_id)
-        self.computing = Computing()
+        self.computing = Computing(self.limits.samples)
         self.has_sessions = has_sessions
         self.is_draining = False
         self.requested_bytes: Counter[str] = Counter()  # of arrays being made, for each sender

@@ -18,6 +18,14 @@ MAX_RECENT = 10_000
 RETURNS_A_SECOND = 200
 
 
+def _ignore_close(code: CloseCode, reason: str) -> None:
+    pass
+
+
+async def _ignore_recheck(identity: Identity) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Which sessions a disconnect means: one session, all of a user, or all of a sign-in."""
@@ -91,6 +99,15 @@ class Session:
         if (outbox := self.outbox) is not None:
             self.messages_out, self.bytes_out = outbox.messages, outbox.bytes
             self.skipped, self.waiting_bytes = outbox.skipped, outbox.waiting
+
+    def let_go(self) -> None:
+        """It has ended: keep its counts, and nothing of its connection.
+
+        While the database is away, many sessions that have ended wait to be written.
+        """
+        self.take_counts()
+        self.outbox = None
+        self.close, self.recheck = _ignore_close, _ignore_recheck
 
     def has_moved(self) -> bool:
         """Whether anything has been counted since this was asked last."""

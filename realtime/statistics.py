@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from realtime.audience import Audience, Reading
 from realtime.computing import LOOP_SECONDS, THREAD_SECONDS, TOPIC_SHARE, Budget, Computing, Scratch
 from realtime.conf import Kind, Namespace
-from realtime.core.errors import NotSupported, RateLimited
+from realtime.core.close_codes import CloseCode
+from realtime.core.errors import NotSupported, RateLimited, Unavailable
 from realtime.core.messages import Gap, encode_message
 from realtime.core.positions import Position
 from realtime.core.sample_ring import SampleRing
@@ -36,6 +37,9 @@ from realtime.turns import Turns
 # How far a prediction is corrected by what was measured, at most; and how fast.
 PACE_LIMITS = (0.25, 8.0)
 PACE_WEIGHT = 0.1
+# What is known of a retained publication takes so many bytes, and is counted so many at a time.
+KEPT_BYTES = 128
+KEPT_STEP = 256
 # Who asks without a session waits so many seconds for figures that are not due.
 READ_PATIENCE = 2.0
 
@@ -66,7 +70,7 @@ class _Once:
 class StatisticsView(Follower):
     """The samples of a topic that are retained at its cursor."""
 
-    def __init__(self, held: HeldTopic, computing: Computing) -> None:
+    def __init__(self, held: HeldTopic, computing: Computing, *, owner: str) -> None:
         super().__init__(held, cursor=Position(held.position.epoch, 0))
         self.audience = Audience()
         self._computing = computing
@@ -82,6 +86,10 @@ class StatisticsView(Follower):
         self._pace = 1.0  # what work takes, as a multiple of what was predicted
         self._waiting: dict[Reader, None] = {}
         self._turns = Turns()
+        # What those who read it are closed with when it ends before them.
+        self.ending = (CloseCode.INTERNAL_ERROR, "internal error")
+        memory = computing.memory
+        self._holding = None if memory is None else memory.open(owner, self._let_go)
         self._backfill = self._loop.create_task(self.follow())
 
     async def ready(self) -> None:
@@ -245,6 +253,8 @@ class StatisticsView(Follower):
         super().end()
         self._waiting.clear()
         self._computing.forget(self)
+        if self._holding is not None:
+            self._holding.hold(0)
 
     def fail(self) -> None:
         """Those who read it end as well, and a new view takes its place."""
@@ -254,6 +264,17 @@ class StatisticsView(Follower):
         for follower in self.held.followers:
             if isinstance(follower, StatisticsSubscription) and follower.view is self:
                 follower.fail()
+
+    def _let_go(self, code: CloseCode, reason: str) -> None:
+        """The samples of all topics are too many: these go, as soon as nobody is using them."""
+        self.ending = (code, reason)
+        self._loop.call_soon(self.fail)
+
+    def _count_memory(self) -> None:
+        is_ending = self.ending[0] is not CloseCode.INTERNAL_ERROR
+        if self._holding is not None and not self.has_ended and not is_ending:
+            publications = len(self._kept) // KEPT_STEP * KEPT_STEP
+            self._holding.hold(self._ring.nbytes + publications * KEPT_BYTES)
 
     async def expire(self) -> None:
         """Forget everything if the history has, its time being over; raises Unavailable."""
@@ -279,6 +300,7 @@ class StatisticsView(Follower):
             self._forget_before(self._kept[0][0] + 1)
         self._time = publication.entry.time / 1e6
         self._figures = None
+        self._count_memory()
 
     def _lose(self, *, epoch: str, next: int, reason: str) -> None:
         self._losses += 1
@@ -290,6 +312,7 @@ class StatisticsView(Follower):
         self._kept.clear()
         self._kept_bytes = 0
         self._figures = None
+        self._count_memory()
 
     def _forget_before(self, offset: int) -> None:
         while self._kept and self._kept[0][0] < offset:
@@ -305,10 +328,12 @@ async def open_view(held: HeldTopic, reading: Reading, computing: Computing) -> 
     """
     view = held.followers.statistics
     if not isinstance(view, StatisticsView):
-        view = held.followers.statistics = StatisticsView(held, computing)
+        view = held.followers.statistics = StatisticsView(held, computing, owner=reading.user)
     view.audience.add(reading)
     try:
         await view.ready()
+        if view.has_ended:
+            raise Unavailable("too many statistics are read here; try again in a moment")
         await view.expire()
     except BaseException:
         close_view(view, reading)
@@ -427,6 +452,11 @@ class StatisticsSubscription(Subscription):
     def end(self) -> None:
         super().end()
         self.view.dismiss(self)
+
+    def fail(self) -> None:
+        """The session ends as well, and is told what its view ended with."""
+        self.end()
+        self._outbox.close(*self.view.ending)
 
     def take(self, figures: Figures) -> None:
         """Called by the view: send them, unless the time for that has passed."""

@@ -1,6 +1,8 @@
 """The registry of a process: who is ended by a disconnect, also by one that came a moment early."""
 
+import gc
 import time
+import weakref
 from types import SimpleNamespace
 
 from realtime.core.close_codes import CloseCode
@@ -43,6 +45,18 @@ def test_a_disconnect_while_a_new_token_was_looked_up_counts_for_the_new_sign_in
     one.session.identity = build_identity(7, sid="new")
     sessions.check(one.session, since=began)
     assert one.codes == [CloseCode.REVOKED]
+
+
+def test_a_session_that_has_ended_keeps_its_counts_and_nothing_of_its_connection() -> None:
+    stub = open_session()
+    session, connection = stub.session, weakref.ref(stub)
+    session.outbox = SimpleNamespace(messages=3, bytes=30, skipped=1, waiting=0)
+    session.let_go()
+    del stub
+    gc.collect()
+    assert connection() is None
+    assert (session.messages_out, session.bytes_out, session.skipped) == (3, 30, 1)
+    session.close(CloseCode.REVOKED, "too late")
 
 
 def test_messages_of_ended_sessions_still_count() -> None:

@@ -22,6 +22,8 @@ from realtime.history import Batch, Item
 from realtime.history.memory import MemoryHistory
 from realtime.hub import Hub
 from realtime.layer import Layer
+from realtime.limits import HeldMemory, Limit
+from realtime.metrics import LIMITED
 from realtime.outbox import Outbox
 from realtime.pipeline import Pipeline
 from realtime.statistics import (
@@ -288,6 +290,45 @@ async def test_a_session_that_got_a_view_before_it_failed_is_closed(process: Pro
     await asyncio.wait_for(subscription.follow(), 1)
     await asyncio.sleep(0)
     assert [event["code"] for event in received] == [3011]
+
+
+async def test_samples_of_all_topics_are_bounded_and_those_go_whose_reader_has_most(
+    process: Process,
+) -> None:
+    process.namespace = Namespace(kind=Kind.STATS)
+    process.computing = Computing(HeldMemory(per_process=200_000, limit=Limit.STATISTICS))
+    before = LIMITED.labels(Limit.STATISTICS)._value.get()
+    views, closes = [], []
+    for name, user in (("a", "user 1"), ("b", "user 2"), ("c", "user 1")):
+        process.topic = parse_topic(f"stats:{name}")
+        held = await process.hold()
+        reading = Reading(ALL, ("sum",), user)
+        view = await open_view(held, reading, process.computing)
+        received = Received()
+        outbox = Outbox(
+            received.take, limit=2**20, stall_timeout=None, on_slow=print, on_abort=print
+        )
+        subscription = StatisticsSubscription(
+            held,
+            outbox=outbox,
+            start=await find_start(held),
+            interval=0,
+            view=view,
+            reading=reading,
+        )
+        await subscription.follow()
+        await process.publish([1.0] * 1500)
+        await asyncio.sleep(0.1)
+        views.append(view)
+        closes.append(received)
+    assert [view.has_ended for view in views] == [True, False, False]
+    (close,) = [event for event in closes[0] if event.get("type") == "websocket.close"]
+    assert close["code"] == 3013
+    assert LIMITED.labels(Limit.STATISTICS)._value.get() == before + 1
+    process.topic = parse_topic("stats:a")
+    again = await open_view(await process.hold(), READING, process.computing)
+    assert read(again)["sum"] == 1500.0  # whoever comes back has all of it
+    assert [view.has_ended for view in views] == [True, False, True]
 
 
 # Without a session

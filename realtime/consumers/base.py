@@ -39,6 +39,8 @@ PATHS = "/ws/echo/ and /ws/<namespace>/<name>/"
 # More than this many errors in a minute end a session.
 MAX_MISTAKES = 20
 MAX_RATE_LIMITED = 100
+# What is kept of a User-Agent, in characters: as much as `realtime.models.Session` has room for.
+MAX_USER_AGENT = 255
 MINUTE = 60.0
 # Who is out gets nothing more: not even what waits, and a slow reader cannot put it off.
 AT_ONCE = frozenset({CloseCode.REVOKED, CloseCode.PERMISSION_DENIED, CloseCode.DISCONNECTED})
@@ -99,7 +101,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
             # Until the path is checked: quoted, so that it cannot break a line of the log.
             topic=quote(scope["path"].removeprefix("/ws/").strip("/"))[:100],
             address=str(scope["client"][0]) if scope.get("client") else "",
-            user_agent=_find_header(scope, b"user-agent"),
+            user_agent=_find_header(scope, b"user-agent")[:MAX_USER_AGENT],
             close=self.close,
             recheck=self.recheck,
             handshake_began=scope["realtime.began"],
@@ -350,8 +352,7 @@ class SessionConsumer(AsyncConsumer):  # type: ignore[misc]
             if timer is not None:
                 timer.cancel()
         session = self.session
-        session.take_counts()
-        session.outbox = None
+        session.let_go()
         self.runtime.sessions.remove(session)
         self.runtime.limits.release(session)
         code = session.close_code or self._close_code or CloseCode.ABNORMAL

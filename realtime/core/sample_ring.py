@@ -25,6 +25,11 @@ class SampleRing:
         return self._stop - self._start
 
     @property
+    def nbytes(self) -> int:
+        """What the arrays take in memory."""
+        return self._values.nbytes + self._timestamps.nbytes + self._offsets.nbytes
+
+    @property
     def last_offset(self) -> int:
         """Offset of the last publication appended since the ring was last cleared, else 0."""
         return self._last_offset

@@ -7,7 +7,7 @@ user and an address have is counted by all instances together, where they share 
 from realtime.limits.allowances import Excess
 from realtime.limits.kinds import Limit
 from realtime.limits.limits import Limits
-from realtime.limits.memory import Holding, InputMemory
+from realtime.limits.memory import HeldMemory, Holding
 from realtime.limits.pace import Pace
 from realtime.limits.reader import FIRST_MESSAGE_BYTES, READER, Reader
 from realtime.limits.work import Meter
@@ -16,8 +16,8 @@ __all__ = [
     "FIRST_MESSAGE_BYTES",
     "READER",
     "Excess",
+    "HeldMemory",
     "Holding",
-    "InputMemory",
     "Limit",
     "Limits",
     "Meter",

@@ -11,6 +11,7 @@ class Limit(StrEnum):
     BYTES = "bytes"
     INPUT = "input"
     INPUT_PER_PROCESS = "input_per_process"
+    STATISTICS = "statistics"
     MESSAGE_TIME = "message_time"
     CONNECTIONS_PER_USER = "connections_per_user"
     CONNECTIONS_PER_ADDRESS = "connections_per_address"

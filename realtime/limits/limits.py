@@ -3,31 +3,41 @@
 import time
 from dataclasses import dataclass
 
-from realtime.conf import Settings
+from realtime.conf import MIB, Settings
 from realtime.core.addresses import group_address, name_sender
 from realtime.core.rates import Rates
 from realtime.limits.allowances import BURST_SECONDS, Allowance, Allowances
 from realtime.limits.connections import Connections, open_connections
 from realtime.limits.handshakes import Handshakes
 from realtime.limits.kinds import Limit
-from realtime.limits.memory import InputMemory
+from realtime.limits.memory import HeldMemory
 from realtime.metrics import LIMITED
 from realtime.sessions import Session
 
+# A topic takes up to 6 MiB, and somebody has to be able to read its statistics.
+LEAST_STATISTICS = 16 * MIB
 # Many tokens are being looked at before the first of them is found to be no good; an address pays
 # for those as well, and has done so after this time without more of them.
 DEBT_SECONDS = 30
 
 
-def open_memory(settings: Settings) -> InputMemory:
+def open_memory(settings: Settings) -> HeldMemory:
     """The bounds on unfinished and waiting input that these settings mean.
 
     However low they are, a message of the longest kind fits, with the next one behind it.
     """
     longest = max(settings.max_binary_bytes, settings.max_text_bytes, settings.frame_limit)
-    return InputMemory(
+    return HeldMemory(
         per_owner=settings.input_bytes_per_user and max(settings.input_bytes_per_user, 2 * longest),
         per_process=settings.input_bytes and max(settings.input_bytes, 2 * longest),
+    )
+
+
+def open_sample_memory(settings: Settings) -> HeldMemory:
+    """The bound on the samples that statistics are made of; those of a few topics always fit."""
+    return HeldMemory(
+        per_process=settings.statistics_bytes and max(settings.statistics_bytes, LEAST_STATISTICS),
+        limit=Limit.STATISTICS,
     )
 
 
@@ -48,6 +58,7 @@ class Limits:
         self._allowances = Allowances(settings)
         self._places: dict[Session, _Place] = {}
         self.memory = open_memory(settings)
+        self.samples = open_sample_memory(settings)
         rate = settings.handshakes_per_second
         self._handshakes = Handshakes(rate, now=time.monotonic()) if rate else None
         rate = settings.bad_tokens_per_second

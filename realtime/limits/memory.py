@@ -1,9 +1,10 @@
-"""How much unfinished and waiting input a process holds, and whose it is.
+"""How much a process holds for its clients, and whose it is: input, and samples.
 
 Whoever may send long messages can leave them unfinished, on as many sockets as they may have. So
 all that has come and has not been handled is counted for its owner, a user or else an address,
-and for the process. What is too much is taken from those who hold it: of an owner with more than
-its share, or of the owner with most where the process holds too much, the oldest goes first.
+and for the process. So are the samples of topics whose statistics somebody reads. What is too
+much is taken from those who hold it: the oldest of an owner with more than its share, or of the
+owner with most where the process holds too much.
 """
 
 import heapq
@@ -36,11 +37,11 @@ class _Owner:
 
 
 class Holding:
-    """What one connection, or one upload, holds; `size` is in bytes."""
+    """What one connection, upload or topic holds; `size` is in bytes."""
 
     __slots__ = ("_cut", "_memory", "_owner", "size")
 
-    def __init__(self, memory: "InputMemory", owner: str, cut: Cut) -> None:
+    def __init__(self, memory: "HeldMemory", owner: str, cut: Cut) -> None:
         self.size = 0
         self._memory = memory
         self._owner = owner
@@ -69,11 +70,14 @@ class Holding:
         self._cut(code, reason)
 
 
-class InputMemory:
+class HeldMemory:
     """Counts what a process holds; bounds are in bytes, and 0 lifts one."""
 
-    def __init__(self, *, per_owner: int, per_process: int) -> None:
+    def __init__(
+        self, *, per_owner: int = 0, per_process: int, limit: Limit = Limit.INPUT_PER_PROCESS
+    ) -> None:
         self.size = 0
+        self._limit = limit  # as which the bound of the process is counted
         self._per_owner = per_owner
         self._per_process = per_process
         self._owners: dict[str, _Owner] = {}  # those who hold anything
@@ -121,7 +125,7 @@ class InputMemory:
         while self.size > most:
             _, name = heap[0]
             owner = self._owners[name]
-            LIMITED.labels(Limit.INPUT_PER_PROCESS).inc()
+            LIMITED.labels(self._limit).inc()
             next(iter(owner.holdings)).cut(CloseCode.TRY_AGAIN_LATER, pick_retry_after())
             if owner.holdings:
                 heapq.heapreplace(heap, (-owner.size, name))

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from realtime.limits.allowances import Allowance
-from realtime.limits.memory import InputMemory
+from realtime.limits.memory import HeldMemory
 
 # Where a server that reads its sockets itself puts what does, in a scope's `extensions`.
 READER = "realtime.reader"
@@ -18,7 +18,7 @@ class Reader(Protocol):
     most `FIRST_MESSAGE_BYTES` long; the rest stays with the kernel.
     """
 
-    def attend(self, memory: InputMemory, *, owner: str) -> None:
+    def attend(self, memory: HeldMemory, *, owner: str) -> None:
         """A session is going to be there, and holds its input as this owner until it begins."""
 
     def hand_over(self) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from realtime.conf import Settings
 from realtime.core.close_codes import CloseCode
-from realtime.limits import Holding, InputMemory, Limit, Pace
+from realtime.limits import HeldMemory, Holding, Limit, Pace
 from realtime.limits.allowances import Allowance
 from realtime.metrics import LIMITED
 from realtime.server.buffers import allocate, map_own
@@ -51,7 +51,7 @@ class InputAccount:
         self._pace: Pace | None = None  # of a message that was unfinished when looked at last
         self._message = 0  # which one that was
 
-    def open(self, memory: InputMemory, *, owner: str, has_begun: bool) -> None:
+    def open(self, memory: HeldMemory, *, owner: str, has_begun: bool) -> None:
         """From now on what is held counts for this owner."""
         self._holding = memory.open(owner, self._cut)
         self._has_begun = has_begun

@@ -13,7 +13,7 @@ from typing import Any
 from realtime.conf import Settings
 from realtime.core.close_codes import CloseCode
 from realtime.core.entries import LongMessage
-from realtime.limits import FIRST_MESSAGE_BYTES, InputMemory
+from realtime.limits import FIRST_MESSAGE_BYTES, HeldMemory
 from realtime.limits.allowances import Allowance
 from realtime.server.account import InputAccount
 from realtime.server.parser import MAX_KEPT, MessageParser
@@ -116,7 +116,7 @@ class SocketReader:
 
     # The session's side
 
-    def attend(self, memory: InputMemory, *, owner: str) -> None:
+    def attend(self, memory: HeldMemory, *, owner: str) -> None:
         """A session of this package is there: until it has begun it asks for each message."""
         self.is_own = True
         self._account.open(memory, owner=owner, has_begun=False)
@@ -180,7 +180,7 @@ class SocketReader:
         has_received, self._has_received = self._has_received, False
         return has_received
 
-    def accept(self, memory: InputMemory, *, owner: str) -> None:
+    def accept(self, memory: HeldMemory, *, owner: str) -> None:
         """The application has accepted; `memory` is for one that is none of this package's."""
         if self._stage is not _Stage.EARLY:
             return

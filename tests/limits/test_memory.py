@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from realtime.conf import build_settings
 from realtime.core.close_codes import CloseCode
-from realtime.limits import InputMemory
+from realtime.limits import HeldMemory
 from realtime.limits.limits import open_memory
 
 MIB = 1024 * 1024
@@ -14,7 +14,7 @@ MIB = 1024 * 1024
 class Sender:
     """Holds something, and notes what it was closed with."""
 
-    memory: InputMemory
+    memory: HeldMemory
     owner: str
     closes: list[CloseCode] = field(default_factory=list)
     reason: str = ""
@@ -32,7 +32,7 @@ class Sender:
 
 
 def test_what_is_held_is_counted_until_it_is_let_go() -> None:
-    memory = InputMemory(per_owner=100, per_process=1000)
+    memory = HeldMemory(per_owner=100, per_process=1000)
     anna, boris = Sender(memory, "user 1"), Sender(memory, "user 2")
     for size in (10, 60, 30):
         anna.hold(size)
@@ -45,7 +45,7 @@ def test_what_is_held_is_counted_until_it_is_let_go() -> None:
 
 
 def test_an_owner_over_its_share_loses_the_oldest_and_nobody_else_does() -> None:
-    memory = InputMemory(per_owner=100, per_process=0)
+    memory = HeldMemory(per_owner=100, per_process=0)
     other = Sender(memory, "user 2").hold(100)
     first, second, third = (Sender(memory, "user 1").hold(40) for _ in range(3))
     assert first.closes == [CloseCode.RATE_LIMITED]
@@ -55,7 +55,7 @@ def test_an_owner_over_its_share_loses_the_oldest_and_nobody_else_does() -> None
 
 
 def test_one_that_is_over_the_share_by_itself_is_cut_itself() -> None:
-    memory = InputMemory(per_owner=100, per_process=0)
+    memory = HeldMemory(per_owner=100, per_process=0)
     sender = Sender(memory, "address 192.0.2.1").hold(101)
     assert sender.closes == [CloseCode.RATE_LIMITED]
     assert sender.reason.endswith("for each address")
@@ -63,7 +63,7 @@ def test_one_that_is_over_the_share_by_itself_is_cut_itself() -> None:
 
 
 def test_age_counts_from_when_something_was_held_first_since_nothing_was() -> None:
-    memory = InputMemory(per_owner=100, per_process=0)
+    memory = HeldMemory(per_owner=100, per_process=0)
     one, two = Sender(memory, "user 1").hold(40), Sender(memory, "user 1").hold(40)
     one.hold(0)
     one.hold(40)
@@ -72,7 +72,7 @@ def test_age_counts_from_when_something_was_held_first_since_nothing_was() -> No
 
 
 def test_in_a_full_process_the_owner_with_most_loses_its_oldest() -> None:
-    memory = InputMemory(per_owner=600, per_process=1000)
+    memory = HeldMemory(per_owner=600, per_process=1000)
     honest = Sender(memory, "user honest").hold(150)
     attackers = [Sender(memory, f"user {number % 2}").hold(15) for number in range(100)]
     assert honest.closes == []
@@ -87,7 +87,7 @@ def test_in_a_full_process_the_owner_with_most_loses_its_oldest() -> None:
 
 
 def test_thousands_of_connections_of_one_address_push_nobody_else_out() -> None:
-    memory = InputMemory(per_owner=64 * MIB, per_process=256 * MIB)
+    memory = HeldMemory(per_owner=64 * MIB, per_process=256 * MIB)
     honest = Sender(memory, "user 1").hold(15 * MIB)
     crowd = [Sender(memory, "address 192.0.2.1").hold(15 * MIB) for _ in range(2000)]
     assert honest.closes == []
@@ -98,7 +98,7 @@ def test_thousands_of_connections_of_one_address_push_nobody_else_out() -> None:
 
 
 def test_a_holding_that_moves_counts_for_its_new_owner() -> None:
-    memory = InputMemory(per_owner=100, per_process=0)
+    memory = HeldMemory(per_owner=100, per_process=0)
     moving = Sender(memory, "address 192.0.2.1").hold(80)
     moving.holding.move("user 1")
     other = Sender(memory, "address 192.0.2.1").hold(80)
@@ -108,7 +108,7 @@ def test_a_holding_that_moves_counts_for_its_new_owner() -> None:
 
 
 def test_0_lifts_a_bound() -> None:
-    memory = InputMemory(per_owner=0, per_process=0)
+    memory = HeldMemory(per_owner=0, per_process=0)
     senders = [Sender(memory, "user 1").hold(1 << 40) for _ in range(3)]
     assert [sender.closes for sender in senders] == [[], [], []]
     memory = open_memory(build_settings({"INPUT_BYTES_PER_USER": 0, "INPUT_BYTES": 0}))

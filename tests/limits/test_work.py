@@ -127,9 +127,11 @@ async def test_bodies_over_rest_are_paid_likewise(server: Server, tokens: dict[s
     url = f"{server.http}/api/topics/broadcast:work/publications/"
     async with httpx.AsyncClient(headers=headers, timeout=30) as http:
         statuses = []
+        began = time.monotonic()
         while 429 not in statuses:
             response = await http.post(url, content=OBJECTS)
             statuses.append(response.status_code)
         assert json.loads(response.text)["code"] == "rate_limited"
-        assert statuses.count(201) < 38
+        plain = 40 + 20 * (time.monotonic() - began)  # requests that cost one message each
+        assert statuses.count(201) < 0.9 * plain
         assert set(statuses) == {201, 429}

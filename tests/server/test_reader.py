@@ -10,7 +10,7 @@ import pytest
 from realtime.conf import build_settings
 from realtime.core.close_codes import CloseCode
 from realtime.core.framing import BINARY, CONTINUATION, PING, TEXT
-from realtime.limits import FIRST_MESSAGE_BYTES, InputMemory
+from realtime.limits import FIRST_MESSAGE_BYTES, HeldMemory
 from realtime.limits.allowances import Allowances
 from realtime.server.account import EARLY_FRAMES
 from realtime.server.parser import FRAMES_PER_TURN
@@ -39,7 +39,7 @@ class Socket:
     """A reader on a transport that is none, and what it has told its connection."""
 
     settings: dict[str, Any] = field(default_factory=dict)
-    memory: InputMemory = field(default_factory=lambda: InputMemory(per_owner=0, per_process=0))
+    memory: HeldMemory = field(default_factory=lambda: HeldMemory(per_owner=0, per_process=0))
     answers: list[bytes] = field(default_factory=list)
     ends: list[tuple[CloseCode, str]] = field(default_factory=list)
 
@@ -233,7 +233,7 @@ async def test_short_messages_that_are_handled_at_once_cost_no_accounting() -> N
 
 
 async def test_a_socket_that_is_cut_lets_go_of_all_that_it_holds() -> None:
-    memory = InputMemory(per_owner=1_000_000, per_process=0)
+    memory = HeldMemory(per_owner=1_000_000, per_process=0)
     first, second = Socket(memory=memory), Socket(memory=memory)
     first.begin().take(build(BINARY, bytes(900_000))[:600_000])
     second.begin().take(build(BINARY, bytes(900_000))[:600_000])
