@@ -13,7 +13,7 @@ MAX_READ = 512 * 1024
 Allocate = Callable[[int], NDArray[np.uint8]]
 # What an announced size is worth before anything has come, in bytes: the buffer is no longer until
 # this much of the frame is there. So an address space is not used up by headers alone.
-FIRST_BUFFER = 256 * 1024
+FIRST_BUFFER = 512 * 1024
 
 
 class LongFrame:
