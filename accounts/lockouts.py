@@ -1,6 +1,6 @@
-"""Guessing at the admin's sign-in page: who fails too often is locked out for a while.
+"""Guessing at the admin's sign-in page: whoever fails too often is locked out for a while.
 
-Who that is, is a user name from an address: others of that address are let in.
+A user name is locked out from an address; other names from that address are let in.
 
 django-axes keeps the count, in the database. It counts the failures of the admin alone, those of
 the token endpoints are bounded by `accounts.throttles`; but whom it has locked out is refused
@@ -25,7 +25,7 @@ from accounts.metrics import count_refusal
 
 
 def find_lockout(request: HttpRequest, username: str) -> float | None:
-    """How long the address of this request is locked out yet with that user name, in seconds.
+    """For how many more seconds that user name is locked out from the address of this request.
 
     None where it is not.
     """

@@ -29,8 +29,8 @@ ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 SMALL = 2
 
 _DETAILS = {
-    Refusal.ADDRESS_FULL: "too many requests of your address wait already",
-    Refusal.LANE_FULL: "too many requests wait already; try again in a moment",
+    Refusal.ADDRESS_FULL: "too many requests from your address are waiting already",
+    Refusal.LANE_FULL: "too many requests are waiting already; try again in a moment",
     Refusal.TOO_LATE: "the server is too busy to answer now; try again in a moment",
 }
 
@@ -60,7 +60,7 @@ class RequestGate:
         }
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one request; whatever is none goes on."""
+        """Serve one request; other scopes go straight to the application."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -133,7 +133,7 @@ class _Exchange:
             and not self._turn.granted.done()
             and not await self._take_turn()
         ):
-            return {"type": "http.disconnect"}  # the application shall let go of it
+            return {"type": "http.disconnect"}  # so the application lets go of it
         return message
 
     async def send(self, message: Any) -> None:

@@ -1,8 +1,8 @@
-"""Addresses that try tokens: each costs a look, and after too many of them only a short one.
+"""Addresses that try tokens: after too many bad ones, each gets a short look only.
 
 An address that has shown too many tokens that were no good is asked for a signature before
-anything else: what this server has not signed is refused before a thread, a session or the
-database had to do with it. So a good token from behind the same address gets through.
+anything else: what this server has not signed is refused before it costs a thread, a session or
+a look at the database. So a good token from behind the same address gets through.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ from realtime.runtime import get_server_runtime
 
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
-DETAIL = "too many tokens of your address were no good: get a new one, and wait"
+DETAIL = "too many tokens from your address were refused: get a new one, and wait"
 
 
 class TokenGate:

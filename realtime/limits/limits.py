@@ -81,7 +81,7 @@ class Limits:
         self._bad_tokens.spend(group_address(address), time.monotonic(), most_debt=most)
 
     def find_token_wait(self, address: str) -> float:
-        """For how long an address has shown too many bad tokens yet, in seconds; else 0."""
+        """For how many more seconds an address has to show tokens of this server; else 0."""
         return self._bad_tokens.find_wait(group_address(address), time.monotonic())
 
     async def admit(self, session: Session) -> str | None:

@@ -73,7 +73,7 @@ class Body:
         self.size += size
 
     def release(self) -> None:
-        """It is held no longer."""
+        """Stop counting it: nobody holds it."""
         self._held.release(self._client, self.size)
         self.size = 0
 
@@ -93,21 +93,21 @@ class HeldBodies:
             LIMITED.labels(Limit.HTTP_BODIES_PER_PROCESS).inc()
             raise Refusal(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                "the server holds as many bytes of requests as it may: try again in a moment",
+                "the server holds as many bytes of requests as it can: try again in a moment",
             )
         if address and self._most_of_address:
             if self._addresses[address] + size > self._most_of_address:
                 LIMITED.labels(Limit.HTTP_BODIES_PER_ADDRESS).inc()
                 raise Refusal(
                     HTTPStatus.TOO_MANY_REQUESTS,
-                    "the bodies of one address's requests may have "
-                    f"{self._most_of_address} bytes at a time: send fewer at once",
+                    "the requests of one address may have bodies of "
+                    f"{self._most_of_address} bytes together: send fewer at a time",
                 )
             self._addresses[address] += size
         self.total += size
 
     def release(self, address: str, size: int) -> None:
-        """They are held no longer."""
+        """Stop counting them: nobody holds them."""
         self.total -= size
         if address in self._addresses:
             self._addresses[address] -= size

@@ -142,7 +142,7 @@ def _parse_header(line: bytes) -> tuple[bytes, bytes]:
 def _split_target(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
     """A target in origin-form, and the authority that it named."""
     if method == b"CONNECT":
-        raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "this server is no proxy: there is no CONNECT")
+        raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "this server is not a proxy: it has no CONNECT")
     authority = None
     if target == b"*" and method == b"OPTIONS":
         return target, None
@@ -160,7 +160,7 @@ def _split_target(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
     if _BAD_PERCENT.search(target.partition(b"?")[0]):
         raise Refusal(
             HTTPStatus.BAD_REQUEST,
-            "in a path % begins two hexadecimal digits, which are not 00: write % itself as %25",
+            "in a path two hexadecimal digits follow each %, and not 00: write % itself as %25",
         )
     return target, authority
 
@@ -198,7 +198,7 @@ def _check_coding(codings: list[bytes]) -> None:
     if codings == [b"chunked"]:
         return
     if b"chunked" in codings[:-1] or not all(codings):
-        raise Refusal(HTTPStatus.BAD_REQUEST, "chunked is the last transfer coding, and once there")
+        raise Refusal(HTTPStatus.BAD_REQUEST, "chunked has to be the last transfer coding, once")
     raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "the only transfer coding here is chunked")
 
 

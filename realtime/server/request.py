@@ -114,5 +114,6 @@ class Request(WebRequest):  # type: ignore[misc]
     def _let_go(self) -> None:
         """The connection is a WebSocket now: leave no circle of objects behind for it."""
         self.content.close()
+        self.server.connections.pop(self, None)
         self.channel.requests.clear()
         self.channel = None

@@ -64,6 +64,32 @@ class Server(DaphneServer):  # type: ignore[misc]
         for channel in tuple(self.channels):
             channel.check(now)
 
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        """Called for each HTTP request; returns the queue that it is to be fed through."""
+        queue = super().create_application(protocol, scope)
+        task = self.connections[protocol]["application_instance"]
+        task.add_done_callback(lambda _: self.let_go(protocol))
+        return queue
+
+    def protocol_disconnected(self, protocol: Any) -> None:
+        """A request has its answer, or a socket is gone."""
+        if protocol in self.connections:
+            super().protocol_disconnected(protocol)
+            self.let_go(protocol)
+
+    def let_go(self, protocol: Any) -> None:
+        """Forget what is over in order. Daphne keeps all of it until it looks, once a second.
+
+        That would be thousands of requests under a flood, and a tenth of a second to go through
+        them. What has failed stays for daphne, which reports it.
+        """
+        details = self.connections.get(protocol, {})
+        task = details.get("application_instance")
+        if "disconnected" not in details or task is None or not task.done():
+            return
+        if not task.cancelled() and task.exception() is None:
+            del self.connections[protocol]
+
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         """What an application sends waits for a reader that is slow; daphne would keep it all."""
         await protocol.wait_for_reader(len(message.get("body", b"")))

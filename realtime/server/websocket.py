@@ -150,6 +150,7 @@ class WebSocketConnection:
 
     def _leave(self, task: "asyncio.Task[None]") -> None:
         """The application is over, and nobody will answer: the peer is told, unless it knows."""
+        self._server.let_go(self)
         if self._is_lost or self._has_ended:
             return
         if self._is_accepted:
