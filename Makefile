@@ -14,7 +14,7 @@ run: .venv/run.done
 		--background demo.feed.publish_host_metrics
 
 test: .venv/dev.done browser tools clients/js/node_modules/.done
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile
 
 # Floods, stuck clients, chance and churn, about eight minutes; `SOAK_SCALE=0.1 make soak` is a look.
 soak: .venv/dev.done

@@ -25,8 +25,9 @@ from realtime.metrics import LIMITED
 
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
-# The threads of a lane besides that of all other requests.
-SMALL = 2
+# The threads of a lane besides that of all other requests. One address gets three of them, so a
+# sign-in that waits for the database keeps nobody out who shares its address.
+SMALL = 4
 
 _DETAILS = {
     Refusal.ADDRESS_FULL: "too many requests from your address are waiting already",

@@ -206,8 +206,8 @@ async def test_probes_and_sign_ins_do_not_wait_behind_others(
     app.doors["/x/"] = app.doors["/sign-in/"] = threading.Event()
     gate = build(app, lanes={"sign-ins": ["/sign-in/"]}, REQUEST_THREADS=1, REQUESTS_PER_SECOND=10)
     busy = [Exchange(gate).finish_body() for _ in range(3)]
-    signing = [Exchange(gate, "/sign-in/", method="POST").finish_body() for _ in range(3)]
-    await settle(lambda: app.running == 2)
+    signing = [Exchange(gate, "/sign-in/", method="POST").finish_body() for _ in range(5)]
+    await settle(lambda: app.running == 4)  # one, and three sign-ins of one address
     for _ in range(30):  # nor does the rate of their address hold for them
         assert (await Exchange(gate, "/livez").finish_body().answer())[0] == 200
     app.doors["/x/"].set()

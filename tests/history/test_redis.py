@@ -475,7 +475,7 @@ class TestOutage:
         assert list((await log.append(b"b")).offsets) == [2]  # one that lives is used again
         redis.kill()
         redis.start()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)  # the end of the connection is heard of
         began = time.monotonic()
         assert list((await log.append(b"c")).offsets) == [1]
         assert time.monotonic() - began < 15  # it waited for no answer of the old one
