@@ -84,7 +84,9 @@ async def test_another_scheme_in_the_header_leaves_the_other_credentials_their_t
         await client.send(authenticate(token))
         assert (await client.receive_type("hello"))["user"] == "anna"
     async with open_client(url, additional_headers=headers) as client:
-        assert await client.wait_closed() == (4501, [])
+        await client.send({"type": "ping"})  # no credential either
+        code, [error] = await client.wait_closed()
+        assert (code, error["code"]) == (4501, "authentication_required")
 
 
 async def test_a_header_signs_in(url: str, token: str) -> None:
